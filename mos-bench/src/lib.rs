@@ -1,0 +1,1 @@
+//! Harness that trains, measures and prints the accuracy and cost tables.

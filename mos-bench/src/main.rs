@@ -1,0 +1,2 @@
+//! The `mos-bench` command.
+fn main() {}

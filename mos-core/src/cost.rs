@@ -1,0 +1,111 @@
+//! Multiply-adds, counted where they are executed.
+//!
+//! Every operation of [`crate::ops`] reports its products here; [`measure`] collects them for one thread. Each
+//! encoder also states its cost as a formula ([`crate::SequenceEncoder::cost`]), and the conformance kit holds the
+//! two against each other, so that no operation can be forgotten. Counted: matrix and dot products, weighted sums,
+//! hash projections. Not counted (as in fvcore): element-wise operations, softmax, norms, comparisons, additions
+//! of a pooling, embedding look-ups.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+
+/// Multiply-adds (1 MAC = 2 FLOPs) by part of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Sequence encoders: experts and what combines them.
+    pub encoder: u64,
+    /// Routing and gating.
+    pub router: u64,
+    /// Feature interaction and output layers.
+    pub head: u64,
+}
+
+impl Cost {
+    /// A cost of the encoder part alone.
+    pub fn encoder(macs: usize) -> Self {
+        Self { encoder: macs as u64, ..Self::default() }
+    }
+
+    /// A cost of the router part alone.
+    pub fn router(macs: usize) -> Self {
+        Self { router: macs as u64, ..Self::default() }
+    }
+
+    /// A cost of the head alone.
+    pub fn head(macs: usize) -> Self {
+        Self { head: macs as u64, ..Self::default() }
+    }
+
+    /// MACs of all parts.
+    pub fn total(self) -> u64 {
+        self.encoder + self.router + self.head
+    }
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            encoder: self.encoder + other.encoder,
+            router: self.router + other.router,
+            head: self.head + other.head,
+        }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |a, b| a + b)
+    }
+}
+
+/// The part of the model that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Sequence encoders (the default).
+    Encoder,
+    /// Routing and gating.
+    Router,
+    /// The head.
+    Head,
+}
+
+struct Counter {
+    cost: Cost,
+    part: Part,
+}
+
+thread_local! {
+    static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` and returns what it executed on this thread. Calls do not nest.
+pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    COUNTER.set(Some(Counter { cost: Cost::default(), part: Part::Encoder }));
+    let out = work();
+    (out, COUNTER.take().map(|c| c.cost).unwrap_or_default())
+}
+
+/// Charges everything `work` executes to `part`.
+pub fn charge<T>(part: Part, work: impl FnOnce() -> T) -> T {
+    let before = COUNTER.with_borrow_mut(|c| c.as_mut().map(|c| std::mem::replace(&mut c.part, part)));
+    let out = work();
+    if let Some(before) = before {
+        COUNTER.with_borrow_mut(|c| c.as_mut().map(|c| c.part = before));
+    }
+    out
+}
+
+/// Reports executed multiply-adds.
+pub(crate) fn count(macs: usize) {
+    COUNTER.with_borrow_mut(|c| {
+        if let Some(c) = c {
+            match c.part {
+                Part::Encoder => c.cost.encoder += macs as u64,
+                Part::Router => c.cost.router += macs as u64,
+                Part::Head => c.cost.head += macs as u64,
+            }
+        }
+    });
+}

@@ -1,0 +1,174 @@
+//! The trait every encoder and every mixture implements, and what they are built with.
+
+use std::sync::Arc;
+
+use mos_data::Catalog;
+
+use crate::{
+    Cost, Error, Events, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit, Tables,
+    engine::BufferId,
+};
+
+/// What an encoder says about B samples.
+#[derive(Clone, Debug, Default)]
+pub struct Interest {
+    /// Interest vectors, each `[B, d]`; the head sees each of them and its product with the target.
+    pub vectors: Vec<Mat>,
+    /// Further columns for the head, `[B, e]` (how much evidence an expert had, a gate's choice).
+    pub evidence: Vec<Mat>,
+}
+
+impl Interest {
+    /// One vector and nothing else: a plain encoder.
+    pub fn one(vector: Mat) -> Self {
+        Self { vectors: vec![vector], evidence: Vec::new() }
+    }
+
+    /// Appends another expert's output.
+    pub fn extend(&mut self, other: Self) {
+        self.vectors.extend(other.vectors);
+        self.evidence.extend(other.evidence);
+    }
+}
+
+/// Where training stands when [`SequenceEncoder::after_step`] is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepInfo {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Optimizer steps of one epoch.
+    pub steps_per_epoch: u64,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// Turns (history, target) into interest vectors. Mixtures of experts are encoders made of encoders.
+///
+/// A new encoder needs `forward`, `vectors` (if more than one) and `cost`; the other methods have defaults.
+pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
+    /// The interest of each sample. An empty history gives zero vectors.
+    ///
+    /// # Shapes
+    /// `input.target: [B, d]`, `input.rows: [N, d]`; each returned vector is `[B, d]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the input does not fit the encoder's width.
+    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest>;
+
+    /// Number of vectors that `forward` returns.
+    fn vectors(&self) -> usize {
+        1
+    }
+
+    /// Number of evidence columns that `forward` returns.
+    fn evidence(&self) -> usize {
+        0
+    }
+
+    /// MACs of one scoring pass over `events`, as a formula; must equal what `forward` executes.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], for encoders whose cost depends on routing.
+    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost>;
+
+    /// Called once after each optimizer step with what the passes of this step recorded, in shard order.
+    fn after_step(&self, _params: &mut Params, _tables: &mut Tables, _updates: &[StateUpdate], _at: StepInfo) {}
+
+    /// Called before scoring: derive what scoring looks up (an item → theme table) from the weights.
+    fn prepare_scoring(&self, _params: &mut Params, _tables: &Tables) {}
+}
+
+/// Hands out parameters, buffers and tables under a name path while a model is built.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    pub(crate) params: &'a mut Params,
+    pub(crate) tables: &'a mut Tables,
+    catalog: &'a Arc<Catalog>,
+    width: usize,
+    seed: u64,
+    path: String,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder at the root of the name tree; `width` is d, the width of the encoder's input vectors.
+    pub fn new(
+        params: &'a mut Params,
+        tables: &'a mut Tables,
+        catalog: &'a Arc<Catalog>,
+        width: usize,
+        seed: u64,
+    ) -> Self {
+        Self { params, tables, catalog, width, seed, path: String::new() }
+    }
+
+    /// A builder one level down.
+    pub fn at(&mut self, name: &str) -> Builder<'_> {
+        let path = self.name(name);
+        Builder {
+            params: self.params,
+            tables: self.tables,
+            catalog: self.catalog,
+            width: self.width,
+            seed: self.seed,
+            path,
+        }
+    }
+
+    /// Width d of target and behaviour vectors.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// What is known of the items.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        self.catalog
+    }
+
+    /// Seed of the run.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A trained parameter `[rows, cols]`.
+    pub fn param(&mut self, name: &str, rows: usize, cols: usize, init: Init) -> ParamId {
+        let name = self.name(name);
+        self.params.add(self.seed, &name, rows, cols, init)
+    }
+
+    /// A buffer `[rows, cols]`, drawn from its own named stream.
+    pub fn buffer(&mut self, name: &str, rows: usize, cols: usize, init: Init) -> BufferId {
+        let name = self.name(name);
+        let values = init.values(rows, cols, &mut mos_data::rng::stream(self.seed, &format!("init/{name}"), &[]));
+        self.params.add_buffer(&name, cols, values)
+    }
+
+    /// A buffer with given values.
+    pub fn buffer_of(&mut self, name: &str, cols: usize, values: Vec<f32>) -> BufferId {
+        let name = self.name(name);
+        self.params.add_buffer(&name, cols, values)
+    }
+
+    /// An embedding table with one row per item.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `init` asks for content vectors that the catalog lacks.
+    pub fn item_table(&mut self, name: &str, dim: usize, init: TableInit) -> Result<TableId> {
+        let name = self.name(name);
+        self.tables.add_item_table(self.seed, &name, self.catalog, dim, init)
+    }
+
+    fn name(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+/// Checks that a vector width divides into heads.
+///
+/// # Errors
+/// [`Error::Config`] naming `field`.
+pub fn check_heads(field: &str, heads: usize, width: usize) -> Result<()> {
+    if heads == 0 || width % heads != 0 {
+        return Err(Error::config(field, heads, format!("must divide the width {width}")));
+    }
+    Ok(())
+}

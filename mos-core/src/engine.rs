@@ -1,0 +1,388 @@
+//! The boundary to dfdx 0.13: matrices, the tape, the parameter store, Adam. No other module names dfdx.
+//!
+//! Departure from dfdx's own style: a [`Mat`] never carries its tape. One [`Tape`] travels through a pass and
+//! every operation records into it, so values are shared by reference, fan-out needs no merging, and the same
+//! code scores (tape off) and trains (tape on).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use dfdx::tensor::{Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec};
+use dfdx::tensor_ops::Backward as _;
+use rand::{Rng as _, RngExt as _};
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+thread_local! {
+    static DEVICE: Cpu = Cpu::default();
+}
+
+/// A row-major matrix of `f32`, `[rows, cols]`. Cloning shares the values.
+#[derive(Clone, Debug)]
+pub struct Mat {
+    tensor: Tensor<(usize, usize), f32, Cpu, NoneTape>,
+}
+
+impl Mat {
+    /// A matrix from its values in row-major order.
+    ///
+    /// # Panics
+    /// If `values.len() != rows * cols`: the shape is this crate's own arithmetic, never user data.
+    pub fn new(rows: usize, cols: usize, values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), rows * cols, "a {rows} x {cols} matrix needs {} values", rows * cols);
+        Self { tensor: DEVICE.with(|device| device.tensor_from_vec(values, (rows, cols))) }
+    }
+
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self::new(rows, cols, vec![0.0; rows * cols])
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        use dfdx::shapes::HasShape as _;
+        self.tensor.shape().0
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        use dfdx::shapes::HasShape as _;
+        self.tensor.shape().1
+    }
+
+    /// A copy of the values, row-major.
+    pub fn to_vec(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows() * self.cols()];
+        self.tensor.copy_into(&mut values);
+        values
+    }
+}
+
+/// The record of a training pass, or nothing in a scoring pass.
+#[derive(Debug, Default)]
+pub struct Tape {
+    recorded: Option<OwnedTape<f32, Cpu>>,
+}
+
+/// What a backward function is given: the output's gradient and, in the order of the inputs, the inputs' values
+/// and the gradients to add to.
+pub(crate) struct Back<'a> {
+    /// Gradient of the loss with respect to the output.
+    pub(crate) out: &'a [f32],
+    /// Values of the inputs.
+    pub(crate) values: &'a [Vec<f32>],
+    /// Gradients of the inputs; a backward function adds to them.
+    pub(crate) grads: &'a mut [Vec<f32>],
+}
+
+impl Tape {
+    /// A tape that records, for training.
+    pub fn training() -> Self {
+        Self { recorded: Some(OwnedTape::default()) }
+    }
+
+    /// A tape that records nothing, for scoring.
+    pub fn scoring() -> Self {
+        Self::default()
+    }
+
+    /// Whether this pass will be differentiated.
+    pub fn is_training(&self) -> bool {
+        self.recorded.is_some()
+    }
+
+    /// Runs one operation: `forward` maps the inputs' values to the output's values and whatever its `backward`
+    /// needs to keep. An input may occur twice.
+    pub(crate) fn record<S, F, B>(&mut self, inputs: &[&Mat], shape: (usize, usize), forward: F, backward: B) -> Mat
+    where
+        S: 'static,
+        F: FnOnce(&[Vec<f32>]) -> (Vec<f32>, S),
+        B: FnOnce(Back<'_>, S) + 'static,
+    {
+        let values: Vec<Vec<f32>> = inputs.iter().map(|m| m.to_vec()).collect();
+        let (out, saved) = forward(&values);
+        let out = Mat::new(shape.0, shape.1, out);
+        if let Some(tape) = &mut self.recorded {
+            let ghosts: Vec<_> = inputs.iter().map(|m| m.tensor.ghost()).collect();
+            let out_ghost = out.tensor.ghost();
+            tape.add_backward_op(move |grads| {
+                // Every consumer of the output has already run: its gradient is taken, not copied.
+                let out_grad = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+                let mut buffers = Vec::with_capacity(ghosts.len());
+                for (ghost, value) in ghosts.iter().zip(&values) {
+                    let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(ghost)?);
+                    // Empty means the same matrix came earlier in the list: sum the two parts afterwards.
+                    if buffer.len() != value.len() {
+                        buffer = vec![0.0; value.len()];
+                    }
+                    buffers.push(buffer);
+                }
+                backward(Back { out: &out_grad, values: &values, grads: &mut buffers }, saved);
+                for (ghost, buffer) in ghosts.iter().zip(buffers) {
+                    let slot = &mut **grads.get_or_alloc_mut(ghost)?;
+                    if slot.is_empty() {
+                        *slot = buffer;
+                    } else {
+                        slot.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b);
+                    }
+                }
+                Ok(())
+            });
+        }
+        out
+    }
+
+    /// Differentiates a `[1, 1]` loss with respect to everything that was recorded.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `loss` is not a scalar.
+    ///
+    /// # Panics
+    /// If the tape belongs to a scoring pass.
+    pub fn backward(self, loss: &Mat) -> Result<Gradients> {
+        if (loss.rows(), loss.cols()) != (1, 1) {
+            return Err(Error::shape("backward", "a [1, 1] loss", format!("[{}, {}]", loss.rows(), loss.cols())));
+        }
+        let tape = self.recorded.expect("only a training pass can be differentiated");
+        let scalar: Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>> = {
+            use dfdx::tensor_ops::ReshapeTo as _;
+            loss.tensor.clone().put_tape(tape).reshape_like(&())
+        };
+        Ok(Gradients { inner: scalar.backward() })
+    }
+}
+
+/// Gradients of one pass.
+#[derive(Debug)]
+pub struct Gradients {
+    inner: DfdxGradients<f32, Cpu>,
+}
+
+impl Gradients {
+    /// Removes and returns the gradient of `of`; `None` if nothing reached it.
+    pub fn take(&mut self, of: &Mat) -> Option<Vec<f32>> {
+        let slot = self.inner.get_or_alloc_mut(&of.tensor).ok()?;
+        let values = std::mem::take(&mut **slot);
+        (!values.is_empty() && values.iter().any(|v| *v != 0.0)).then_some(values)
+    }
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// N(0, std^2).
+    Normal(f32),
+    /// N(0, 2 / (rows + cols)) (Glorot and Bengio 2010).
+    XavierNormal,
+    /// Ones on the diagonal, zero elsewhere.
+    Identity,
+}
+
+impl Init {
+    /// Draws `rows * cols` values.
+    pub fn values(self, rows: usize, cols: usize, rng: &mut impl rand::Rng) -> Vec<f32> {
+        let normal = |std: f32, rng: &mut dyn FnMut() -> f32| (0..rows * cols).map(|_| std * rng()).collect();
+        let mut draw = || -> f32 { StandardNormal.sample(rng) };
+        match self {
+            Self::Zeros => vec![0.0; rows * cols],
+            Self::Ones => vec![1.0; rows * cols],
+            Self::Normal(std) => normal(std, &mut draw),
+            Self::XavierNormal => normal((2.0 / (rows + cols) as f32).sqrt(), &mut draw),
+            Self::Identity => (0..rows * cols).map(|i| f32::from(i / cols == i % cols)).collect(),
+        }
+    }
+}
+
+/// Handle of a trained parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParamId(usize);
+
+/// Handle of a buffer: values that belong to the model but get no gradient (hash matrices, theme tables).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferId(usize);
+
+#[derive(Clone, Debug)]
+struct Param {
+    name: String,
+    value: Mat,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+#[derive(Clone, Debug)]
+struct Buffer {
+    name: String,
+    cols: usize,
+    values: Arc<Vec<f32>>,
+}
+
+/// The dense parameters and buffers of a model, in order of creation, named by path (`theme.attention.query`).
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    params: Vec<Param>,
+    buffers: Vec<Buffer>,
+}
+
+impl Params {
+    /// Adds a parameter of shape `[rows, cols]`; its start depends on `seed` and `name` alone.
+    pub fn add(&mut self, seed: u64, name: &str, rows: usize, cols: usize, init: Init) -> ParamId {
+        let values = init.values(rows, cols, &mut mos_data::rng::stream(seed, &format!("init/{name}"), &[]));
+        self.params.push(Param {
+            name: name.to_owned(),
+            value: Mat::new(rows, cols, values),
+            m: vec![0.0; rows * cols],
+            v: vec![0.0; rows * cols],
+        });
+        ParamId(self.params.len() - 1)
+    }
+
+    /// Adds a buffer.
+    pub fn add_buffer(&mut self, name: &str, cols: usize, values: Vec<f32>) -> BufferId {
+        self.buffers.push(Buffer { name: name.to_owned(), cols, values: Arc::new(values) });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// The parameter's value.
+    pub fn get(&self, id: ParamId) -> &Mat {
+        &self.params[id.0].value
+    }
+
+    /// Replaces a parameter's value (its moments stay).
+    pub fn set(&mut self, id: ParamId, values: Vec<f32>) {
+        let p = &mut self.params[id.0];
+        p.value = Mat::new(p.value.rows(), p.value.cols(), values);
+    }
+
+    /// The buffer's values.
+    pub fn buffer(&self, id: BufferId) -> &Arc<Vec<f32>> {
+        &self.buffers[id.0].values
+    }
+
+    /// Replaces a buffer's values.
+    pub fn set_buffer(&mut self, id: BufferId, values: Vec<f32>) {
+        self.buffers[id.0].values = Arc::new(values);
+    }
+
+    /// Handles of all parameters, in order.
+    pub fn ids(&self) -> impl Iterator<Item = ParamId> + use<> {
+        (0..self.params.len()).map(ParamId)
+    }
+
+    /// Handles of all buffers, in order.
+    pub fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
+        (0..self.buffers.len()).map(BufferId)
+    }
+
+    /// The parameter's name.
+    pub fn name(&self, id: ParamId) -> &str {
+        &self.params[id.0].name
+    }
+
+    /// The buffer's name and number of columns.
+    pub fn buffer_name(&self, id: BufferId) -> (&str, usize) {
+        (&self.buffers[id.0].name, self.buffers[id.0].cols)
+    }
+
+    /// Number of trained values.
+    pub fn count(&self) -> usize {
+        self.params.iter().map(|p| p.m.len()).sum()
+    }
+
+    pub(crate) fn moments(&self, id: ParamId) -> (&[f32], &[f32]) {
+        (&self.params[id.0].m, &self.params[id.0].v)
+    }
+
+    pub(crate) fn set_moments(&mut self, id: ParamId, m: Vec<f32>, v: Vec<f32>) {
+        self.params[id.0].m = m;
+        self.params[id.0].v = v;
+    }
+
+    /// One Adam step on one parameter. `step` counts from 1.
+    pub(crate) fn update(&mut self, id: ParamId, grad: &[f32], adam: &Adam, step: u64) {
+        let p = &mut self.params[id.0];
+        let mut values = p.value.to_vec();
+        adam.step(&mut values, &mut p.m, &mut p.v, grad, step);
+        p.value = Mat::new(p.value.rows(), p.value.cols(), values);
+    }
+}
+
+/// Adam (Kingma and Ba 2015) with PyTorch's defaults. Dense parameters and embedding rows share this one kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+}
+
+impl Adam {
+    /// Updates `values` and both moments in place; `step` counts from 1.
+    pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: u64) {
+        let correct1 = 1.0 - self.beta1.powi(step.min(1 << 30) as i32);
+        let correct2 = (1.0 - self.beta2.powi(step.min(1 << 30) as i32)).sqrt();
+        let rate = self.lr / correct1;
+        for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
+            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+            *x -= rate * *m / (v.sqrt() / correct2 + self.eps);
+        }
+    }
+}
+
+static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
+
+/// A process-wide counter for names of temporary things (never for anything that reaches a result).
+pub(crate) fn unique() -> u64 {
+    NEXT_NAME.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_used_twice_gets_both_parts() {
+        let x = Mat::new(1, 1, vec![3.0]);
+        let mut tape = Tape::training();
+        let y = tape.record(
+            &[&x, &x],
+            (1, 1),
+            |v| (vec![v[0][0] * v[1][0]], ()),
+            |b, ()| {
+                b.grads[0][0] += b.out[0] * b.values[1][0];
+                b.grads[1][0] += b.out[0] * b.values[0][0];
+            },
+        );
+        assert_eq!(tape.backward(&y).unwrap().take(&x), Some(vec![6.0]));
+    }
+
+    #[test]
+    fn adam_matches_pytorch() {
+        // torch 2.x: torch.optim.Adam([1., -2.], lr=0.1), three steps with gradient (0.5, -0.25).
+        let (mut x, mut m, mut v) = (vec![1.0, -2.0], vec![0.0; 2], vec![0.0; 2]);
+        for step in 1..=3 {
+            Adam { lr: 0.1, ..Adam::default() }.step(&mut x, &mut m, &mut v, &[0.5, -0.25], step);
+        }
+        assert!((x[0] - 0.7).abs() < 1e-5 && (x[1] + 1.7).abs() < 1e-5, "{x:?}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Mixture of Sequence (MoS) for click-through-rate prediction: jagged operations, theme router, experts,
+//! model, training step, cost accounting, checkpoints.
+//!
+//! The path of a value: [`mos_data::Batch`] → [`Events`] (who saw what, as integers) → embedding rows →
+//! [`SequenceEncoder`] → [`Interest`] → head → logit. Every operation is a function in [`ops`] that takes the
+//! [`Tape`] first; the tape of a scoring pass records nothing, so one `forward` serves training and scoring.
+//!
+//! [`engine`] is the only module that names dfdx, the tensor library underneath.
+
+pub mod checkpoint;
+pub mod cost;
+mod encoder;
+pub mod engine;
+mod error;
+mod events;
+pub mod layers;
+pub mod model;
+pub mod mos;
+pub mod ops;
+mod pass;
+mod tables;
+
+pub use cost::{Cost, Part};
+pub use encoder::{Builder, Interest, SequenceEncoder, StepInfo};
+pub use engine::{Adam, Init, Mat, ParamId, Params, Tape};
+pub use error::{Error, Result};
+pub use events::{Events, Input, Offsets};
+pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};
+pub use pass::{ItemIndex, Pass, StateUpdate};
+pub use tables::{TableId, TableInit, Tables};

@@ -1,0 +1,250 @@
+//! The choices of MoS.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Where themes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Themes {
+    /// A learned codebook.
+    Learned,
+    /// Control: each item has a random theme of its own.
+    Random,
+    /// Control: the themes planted by the synthetic generator.
+    Oracle,
+    /// Control: the item's category is its theme (hard search of SIM).
+    Category,
+}
+
+/// The vector that is compared with the codebook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutingVector {
+    /// `W c` of the item's content vector c where the catalog has content, a free row elsewhere.
+    Auto,
+    /// `W c`: a linear map of the content vector, starting at the identity. Serves items never seen in training.
+    ContentMap,
+    /// A free row of a table of its own, starting at the content vector or at N(0, 0.1^2).
+    Free,
+    /// The item's embedding; the router's losses reach it.
+    Tied,
+    /// The item's embedding; the router's losses do not reach it.
+    Detached,
+}
+
+/// How the codebook learns.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Codebook {
+    /// By gradient of the mutual information between themes of neighbouring behaviours, weighted `weight`.
+    MutualInformation {
+        /// Weight of the loss.
+        weight: f32,
+    },
+    /// By moving averages of the vectors that choose a code (VQ-VAE with EMA; van den Oord et al. 2017), with a
+    /// commitment loss on the routing vectors. Starts from k-means++ after a third of the first epoch.
+    MovingAverage {
+        /// Weight of the commitment loss.
+        commitment: f32,
+    },
+    /// Control: k-means++ on content at the start, never moved.
+    Fixed,
+}
+
+/// What is assigned to a theme as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RoutingUnit {
+    /// Each behaviour by itself.
+    Behaviour,
+    /// A session by the mean of its routing vectors.
+    Session,
+    /// Windows of this many behaviours, counted from the newest, by the mean of their routing vectors.
+    Window(usize),
+}
+
+/// Hard or soft membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assignment {
+    /// The nearest code.
+    Hard,
+    /// Every behaviour belongs to every run theme, its vector scaled by its membership.
+    Soft,
+}
+
+/// Which themes are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Run {
+    /// The target's nearest themes only.
+    Target(usize),
+    /// All, mixed by the target's membership among the themes that the history has.
+    All,
+}
+
+/// What the global expert reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum GlobalExpert {
+    /// No global expert.
+    Off,
+    /// The whole history.
+    Full,
+    /// Means of blocks of this many behaviours.
+    Pooled(usize),
+}
+
+/// One encoder for all experts, or one each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// A separate encoder for global, short and theme; one theme encoder for all themes.
+    Separate,
+    /// One encoder for all three.
+    Shared,
+    /// As separate, and one encoder for each theme.
+    PerTheme,
+}
+
+/// How the experts' vectors reach the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fusion {
+    /// Side by side.
+    Concat,
+    /// Their sum, weighted by softmax of a linear gate on the target.
+    GatedSum,
+}
+
+/// Configuration of [`crate::mos::Mos`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MosConfig {
+    /// Where themes come from.
+    pub themes: Themes,
+    /// Number of themes K (2 to 255).
+    pub codes: usize,
+    /// Width of routing vectors where they are free.
+    pub routing_dim: usize,
+    /// What is compared with the codebook.
+    pub vector: RoutingVector,
+    /// How the codebook learns.
+    pub codebook: Codebook,
+    /// Start the codes by k-means++ on content vectors where the catalog has them, else at N(0, 1).
+    pub kmeans_start: bool,
+    /// Softmax temperature of memberships (cosines divided by this).
+    pub temperature: f32,
+    /// Lags of the neighbours whose themes should agree.
+    pub lags: Vec<usize>,
+    /// Neighbours must be of one session.
+    pub same_session: bool,
+    /// Histories of each shard that the mutual information looks at.
+    pub information_rows: usize,
+    /// What is assigned as a whole.
+    pub unit: RoutingUnit,
+    /// Hard or soft membership.
+    pub assignment: Assignment,
+    /// Which themes are run.
+    pub run: Run,
+    /// Longest theme subsequence M; the most recent are kept.
+    pub theme_length: usize,
+    /// Whether there is a theme expert at all.
+    pub theme_expert: bool,
+    /// Global expert.
+    pub global: GlobalExpert,
+    /// Behaviours that the short expert reads; 0 for no short expert.
+    pub short: usize,
+    /// Expert weights.
+    pub sharing: Sharing,
+    /// How vectors reach the head.
+    pub fusion: Fusion,
+    /// Share of training samples whose target theme is hidden, so that "unknown" has a meaning at scoring time.
+    pub theme_dropout: f32,
+    /// The evidence value that stands for "unknown theme" (an empty theme has 0).
+    pub unknown_evidence: f32,
+}
+
+impl Default for MosConfig {
+    fn default() -> Self {
+        Self::mos()
+    }
+}
+
+impl MosConfig {
+    /// The default: behaviours routed by their item, the target's theme only, codebook by mutual information.
+    pub fn mos() -> Self {
+        Self {
+            themes: Themes::Learned,
+            codes: 8,
+            routing_dim: 16,
+            vector: RoutingVector::Auto,
+            codebook: Codebook::MutualInformation { weight: 0.1 },
+            kmeans_start: true,
+            temperature: 0.2,
+            lags: vec![1, 2, 4],
+            same_session: true,
+            information_rows: 48,
+            unit: RoutingUnit::Behaviour,
+            assignment: Assignment::Hard,
+            run: Run::Target(1),
+            theme_length: 40,
+            theme_expert: true,
+            global: GlobalExpert::Pooled(4),
+            short: 20,
+            sharing: Sharing::Separate,
+            fusion: Fusion::Concat,
+            theme_dropout: 0.0,
+            unknown_evidence: -0.5,
+        }
+    }
+
+    /// The closest reading of what is known of the paper: a VQ codebook, sessions as routing unit, all themes run
+    /// and gated, a full-length global expert.
+    pub fn vq() -> Self {
+        Self {
+            vector: RoutingVector::Tied,
+            codebook: Codebook::MovingAverage { commitment: 0.25 },
+            kmeans_start: false,
+            unit: RoutingUnit::Session,
+            run: Run::All,
+            global: GlobalExpert::Full,
+            ..Self::mos()
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] for values or combinations that cannot be built.
+    pub fn check(&self) -> Result<()> {
+        let fail = |field: &str, value: &dyn std::fmt::Debug, message: &str| {
+            Err(Error::config(format!("mos.{field}"), format!("{value:?}"), message))
+        };
+        if !(2..=255).contains(&self.codes) {
+            return fail("codes", &self.codes, "must lie between 2 and 255");
+        }
+        if !(self.temperature > 0.0) {
+            return fail("temperature", &self.temperature, "must be positive");
+        }
+        if matches!(self.run, Run::Target(n) if n == 0 || n > self.codes) {
+            return fail("run", &self.run, "must name between 1 and `codes` themes");
+        }
+        if matches!(self.unit, RoutingUnit::Window(0)) || matches!(self.global, GlobalExpert::Pooled(0)) {
+            return fail("unit/global", &(self.unit, self.global), "needs at least one behaviour");
+        }
+        if !self.theme_expert && self.global == GlobalExpert::Off && self.short == 0 {
+            return fail("theme_expert", &self.theme_expert, "at least one expert must be on");
+        }
+        if !(0.0..1.0).contains(&self.theme_dropout) {
+            return fail("theme_dropout", &self.theme_dropout, "must lie in [0, 1)");
+        }
+        if self.assignment == Assignment::Soft && self.run != Run::All {
+            return fail("assignment", &self.assignment, "soft membership runs all themes (run = \"all\")");
+        }
+        if self.themes != Themes::Learned && self.unit != RoutingUnit::Behaviour {
+            return fail("unit", &self.unit, "given themes belong to items: unit must be \"behaviour\"");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The mixture: global, short-term and theme experts around any encoder.
+
+use std::sync::Arc;
+
+use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, router::Plan};
+use crate::{
+    Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder, StateUpdate,
+    StepInfo, Tables, cost,
+    layers::Linear,
+    ops::{self, Activation},
+};
+
+/// Makes one expert.
+pub type ExpertFactory<'f> = dyn FnMut(&mut Builder<'_>) -> Result<Box<dyn SequenceEncoder>> + 'f;
+
+/// Mixture of Sequence around any encoder.
+#[derive(Debug)]
+pub struct Mos {
+    config: MosConfig,
+    router: Router,
+    /// The encoders; experts are indices into it, so that sharing is visible in one place.
+    encoders: Vec<Box<dyn SequenceEncoder>>,
+    global: Option<usize>,
+    short: Option<usize>,
+    /// One index per theme.
+    themes: Vec<usize>,
+    gate: Option<Linear>,
+    width: usize,
+}
+
+impl Mos {
+    /// Builds router and experts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for a configuration that does not fit itself or the data.
+    pub fn new(builder: &mut Builder<'_>, config: &MosConfig, expert: &mut ExpertFactory<'_>) -> Result<Self> {
+        let router = Router::new(&mut builder.at("router"), config)?;
+        let mut encoders: Vec<Box<dyn SequenceEncoder>> = Vec::new();
+        let mut make = |builder: &mut Builder<'_>, name: &str| -> Result<usize> {
+            if config.sharing != Sharing::Shared || encoders.is_empty() {
+                let name = if config.sharing == Sharing::Shared { "expert" } else { name };
+                encoders.push(expert(&mut builder.at(name))?);
+            }
+            Ok(encoders.len() - 1)
+        };
+        let global = match config.global {
+            GlobalExpert::Off => None,
+            _ => Some(make(builder, "global")?),
+        };
+        let short = if config.short > 0 { Some(make(builder, "short")?) } else { None };
+        let themes = match (config.theme_expert, config.sharing) {
+            (false, _) => Vec::new(),
+            (true, Sharing::PerTheme) => {
+                (0..config.codes).map(|k| make(builder, &format!("theme{k}"))).collect::<Result<_>>()?
+            }
+            (true, _) => vec![make(builder, "theme")?; config.codes],
+        };
+        let mut mixture = Self { config: config.clone(), router, encoders, global, short, themes, gate: None, width: builder.width() };
+        if config.fusion == Fusion::GatedSum {
+            let (width, vectors) = (builder.width(), mixture.expert_vectors());
+            mixture.gate = Some(Linear::new(&mut builder.at("gate"), width, vectors));
+        }
+        Ok(mixture)
+    }
+
+    /// The router, for routing tables and figures.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    fn experts(&self) -> impl Iterator<Item = usize> {
+        self.global.into_iter().chain(self.short).chain(self.themes.first().copied())
+    }
+
+    fn expert_vectors(&self) -> usize {
+        self.experts().map(|e| self.encoders[e].vectors()).sum()
+    }
+
+    fn theme_interest(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Result<Interest> {
+        let mut themed = input.select(&mut pass.tape, &plan.rows, plan.offsets.clone(), &plan.samples);
+        if let Some(membership) = &plan.membership {
+            let column = Mat::new(membership.len(), 1, membership.clone());
+            themed.rows = ops::scale_rows(&mut pass.tape, &themed.rows, &column);
+        }
+        let mut interest = self.run_themes(pass, &themed, plan)?;
+        if self.config.run == Run::All {
+            let samples = input.target.rows();
+            let mut lengths = vec![0; samples];
+            plan.samples.iter().for_each(|s| lengths[*s as usize] += 1);
+            let segments = Offsets::from_lengths(lengths);
+            let gates = Mat::new(plan.gates.len(), 1, plan.gates.clone());
+            for vector in &mut interest.vectors {
+                *vector = ops::weighted_sum(&mut pass.tape, &gates, vector, &segments, false);
+            }
+        }
+        interest.evidence = vec![Mat::new(plan.evidence.len(), 1, plan.evidence.clone())];
+        Ok(interest)
+    }
+
+    fn run_themes(&self, pass: &mut Pass<'_>, themed: &Input, plan: &Plan) -> Result<Interest> {
+        if self.config.sharing != Sharing::PerTheme {
+            return pass.run(self.encoders[self.themes[0]].as_ref(), themed);
+        }
+        let segments = plan.samples.len();
+        let mut sum: Vec<Mat> = Vec::new();
+        for (theme, encoder) in self.themes.iter().enumerate() {
+            let chosen = segments_of(plan, theme);
+            if chosen.is_empty() {
+                continue;
+            }
+            let (rows, offsets) = themed.events.rows_of(&chosen);
+            let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
+            let interest = pass.run(self.encoders[*encoder].as_ref(), &part)?;
+            for (i, vector) in interest.vectors.iter().enumerate() {
+                let placed = ops::scatter_rows(&mut pass.tape, vector, &chosen, segments);
+                match sum.get_mut(i) {
+                    Some(so_far) => *so_far = ops::add(&mut pass.tape, so_far, &placed),
+                    None => sum.push(placed),
+                }
+            }
+        }
+        if sum.is_empty() {
+            let zeros = Mat::zeros(segments, themed.target.cols());
+            sum = vec![zeros; self.encoders[self.themes[0]].vectors()];
+        }
+        Ok(Interest { vectors: sum, evidence: Vec::new() })
+    }
+}
+
+/// Segments whose theme is `theme`; segments without a theme are empty and belong to none.
+fn segments_of(plan: &Plan, theme: usize) -> Vec<u32> {
+    (0..plan.samples.len() as u32).filter(|s| plan.themes[*s as usize] as usize == theme).collect()
+}
+
+/// Rows that stand for the pooled blocks in the integers: the newest of each block.
+fn pooled_events(events: &Events, size: usize) -> Events {
+    let blocks = |r: std::ops::Range<usize>| r.len().div_ceil(size);
+    let offsets = Offsets::from_lengths(events.offsets.ranges().map(blocks));
+    let newest = |r: std::ops::Range<usize>| (0..blocks(r.clone())).rev().map(move |b| (r.end - 1 - b * size) as u32);
+    let rows: Vec<u32> = events.offsets.ranges().flat_map(newest).collect();
+    let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
+    events.select(&rows, offsets, &samples)
+}
+
+impl SequenceEncoder for Mos {
+    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
+        let mut out = Interest::default();
+        if let Some(global) = self.global {
+            let input = match self.config.global {
+                GlobalExpert::Pooled(size) => {
+                    let (rows, _) = ops::pool_blocks(&mut pass.tape, &input.rows, &input.events.offsets, size);
+                    Input { rows, events: Arc::new(pooled_events(&input.events, size)), target: input.target.clone() }
+                }
+                _ => input.clone(),
+            };
+            out.extend(pass.run(self.encoders[global].as_ref(), &input)?);
+        }
+        if let Some(short) = self.short {
+            let last = input.last(&mut pass.tape, self.config.short);
+            out.extend(pass.run(self.encoders[short].as_ref(), &last)?);
+        }
+        if !self.themes.is_empty() {
+            let plan = cost::charge(Part::Router, || self.router.plan(pass, &input.events));
+            out.extend(self.theme_interest(pass, input, &plan)?);
+        }
+        if let Some(gate) = &self.gate {
+            let gates = cost::charge(Part::Router, || {
+                let logits = gate.forward(pass, &input.target, Activation::None);
+                ops::softmax_rows(&mut pass.tape, &logits, 1.0)
+            });
+            let vectors: Vec<&Mat> = out.vectors.iter().collect();
+            out.vectors = vec![ops::mix(&mut pass.tape, &gates, &vectors)];
+        }
+        Ok(out)
+    }
+
+    fn vectors(&self) -> usize {
+        if self.gate.is_some() { 1 } else { self.expert_vectors() }
+    }
+
+    fn evidence(&self) -> usize {
+        let theme = usize::from(!self.themes.is_empty());
+        theme + self.global.into_iter().chain(self.short).map(|e| self.encoders[e].evidence()).sum::<usize>()
+    }
+
+    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
+        let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
+        let mut total = Cost::default();
+        if let Some(global) = self.global {
+            let encoder = &self.encoders[global];
+            total = total
+                + match self.config.global {
+                    GlobalExpert::Pooled(size) => encoder.cost(pass, &pooled_events(events, size))?,
+                    _ => encoder.cost(pass, events)?,
+                };
+        }
+        if let Some(short) = self.short {
+            let (rows, offsets) = events.last_rows(self.config.short);
+            total = total + self.encoders[short].cost(pass, &events.select(&rows, offsets, &samples))?;
+        }
+        if !self.themes.is_empty() {
+            let plan = self.router.plan(pass, events);
+            let themed = events.select(&plan.rows, plan.offsets.clone(), &plan.samples);
+            total = total + Cost::router(self.router.macs(events));
+            if self.config.sharing == Sharing::PerTheme {
+                for (theme, encoder) in self.themes.iter().enumerate() {
+                    let chosen = segments_of(&plan, theme);
+                    let (rows, offsets) = themed.rows_of(&chosen);
+                    total = total + self.encoders[*encoder].cost(pass, &themed.select(&rows, offsets, &chosen))?;
+                }
+            } else {
+                total = total + self.encoders[self.themes[0]].cost(pass, &themed)?;
+            }
+            if self.config.run == Run::All {
+                let vectors = self.encoders[self.themes[0]].vectors();
+                total = total + Cost::encoder(plan.gates.len() * self.width * vectors);
+            }
+        }
+        if let Some(gate) = &self.gate {
+            total = total + Cost::router(gate.macs(samples.len()));
+            total = total + Cost::encoder(samples.len() * self.expert_vectors() * self.width);
+        }
+        Ok(total)
+    }
+
+    fn after_step(&self, params: &mut Params, tables: &mut Tables, updates: &[StateUpdate], at: StepInfo) {
+        self.router.after_step(params, tables, updates, at);
+        self.encoders.iter().for_each(|e| e.after_step(params, tables, updates, at));
+    }
+
+    fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
+        self.router.prepare_scoring(params, tables);
+        self.encoders.iter().for_each(|e| e.prepare_scoring(params, tables));
+    }
+}

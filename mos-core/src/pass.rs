@@ -1,0 +1,158 @@
+//! One forward pass over one shard of a batch.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use mos_data::Batch;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Events, Input, Interest, Mat, Offsets, ParamId, Params, Result, SequenceEncoder, TableId, Tables, Tape,
+    engine::BufferId, ops,
+};
+
+/// The distinct items of a shard: tables are gathered once per distinct item, and everything else points into that.
+#[derive(Clone, Debug)]
+pub struct ItemIndex {
+    /// Catalog row of each distinct item `[U]`, in order of first use.
+    pub items: Vec<u32>,
+}
+
+impl ItemIndex {
+    /// The index of a batch, and the batch's events pointing into it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the batch's borders are broken.
+    pub fn of(batch: &Batch) -> Result<(Self, Events)> {
+        thread_local! {
+            // Slot of each catalog item, valid where its stamp is the current one: cost follows the batch, not V.
+            static SLOTS: RefCell<(Vec<(u32, u32)>, u32)> = const { RefCell::new((Vec::new(), 0)) };
+        }
+        let mut items = Vec::new();
+        let (rows, targets) = SLOTS.with_borrow_mut(|(slots, stamp)| {
+            *stamp = stamp.wrapping_add(1);
+            if *stamp == 0 {
+                slots.fill((0, 0));
+                *stamp = 1;
+            }
+            let mut local = |item: &u32| {
+                let at = *item as usize;
+                if slots.len() <= at {
+                    slots.resize(at + 1, (0, 0));
+                }
+                if slots[at].0 != *stamp {
+                    slots[at] = (*stamp, items.len() as u32);
+                    items.push(*item);
+                }
+                slots[at].1
+            };
+            (batch.items.iter().map(&mut local).collect(), batch.targets.iter().map(&mut local).collect())
+        });
+        let events = Events {
+            offsets: Offsets::new(batch.offsets.clone())?,
+            items: rows,
+            behaviours: batch.behaviours.clone(),
+            sessions: batch.sessions.clone(),
+            targets,
+        };
+        Ok((Self { items }, events))
+    }
+}
+
+/// What an encoder wants to do to its own state after the step (codebook statistics), tagged by the encoder.
+#[derive(Clone, Debug)]
+pub struct StateUpdate {
+    /// Which buffer of the encoder it concerns.
+    pub buffer: BufferId,
+    /// The recorded values; their meaning is the encoder's own.
+    pub values: Vec<f32>,
+}
+
+/// Everything a forward pass reads and writes.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// Records operations when training.
+    pub tape: Tape,
+    /// Weights and buffers.
+    pub params: &'a Params,
+    /// Embedding tables.
+    pub tables: &'a Tables,
+    /// The distinct items of this shard.
+    pub index: &'a ItemIndex,
+    /// Dropout stream of this shard and step.
+    pub rng: ChaCha8Rng,
+    pub(crate) leaves: HashMap<TableId, Mat>,
+    pub(crate) losses: Vec<(f32, Mat)>,
+    pub(crate) updates: Vec<StateUpdate>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass; `rng` matters in training only.
+    pub fn new(tape: Tape, params: &'a Params, tables: &'a Tables, index: &'a ItemIndex, rng: ChaCha8Rng) -> Self {
+        let (leaves, losses, updates) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { tape, params, tables, index, rng, leaves, losses, updates }
+    }
+
+    /// Whether this pass will be differentiated.
+    pub fn is_training(&self) -> bool {
+        self.tape.is_training()
+    }
+
+    /// A parameter.
+    pub fn param(&self, id: ParamId) -> Mat {
+        self.params.get(id).clone()
+    }
+
+    /// A buffer.
+    pub fn buffer(&self, id: BufferId) -> Arc<Vec<f32>> {
+        self.params.buffer(id).clone()
+    }
+
+    /// The table's rows of this shard's distinct items `[U, dim]`, as a leaf that gets a gradient.
+    pub fn item_rows(&mut self, table: TableId) -> Mat {
+        let (tables, index) = (self.tables, self.index);
+        self.leaves.entry(table).or_insert_with(|| tables.gather(table, &index.items)).clone()
+    }
+
+    /// Adds `weight * loss` (a `[1, 1]` mean over the shard) to the training loss.
+    pub fn add_loss(&mut self, weight: f32, loss: Mat) {
+        if self.is_training() && weight != 0.0 {
+            self.losses.push((weight, loss));
+        }
+    }
+
+    /// Records what [`SequenceEncoder::after_step`] is to see.
+    pub fn record_update(&mut self, buffer: BufferId, values: Vec<f32>) {
+        if self.is_training() {
+            self.updates.push(StateUpdate { buffer, values });
+        }
+    }
+
+    /// Runs an encoder on an input.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn run(&mut self, encoder: &dyn SequenceEncoder, input: &Input) -> Result<Interest> {
+        encoder.forward(self, input)
+    }
+}
+
+impl Input {
+    /// The rows `rows` as segments `offsets`, segment `b` asked about the target of sample `samples[b]`.
+    #[must_use]
+    pub fn select(&self, tape: &mut Tape, rows: &[u32], offsets: Offsets, samples: &[u32]) -> Self {
+        let same_samples = samples.len() == self.target.rows() && samples.iter().enumerate().all(|(i, s)| i as u32 == *s);
+        Self {
+            target: if same_samples { self.target.clone() } else { ops::gather_rows(tape, &self.target, samples) },
+            rows: ops::gather_rows(tape, &self.rows, rows),
+            events: Arc::new(self.events.select(rows, offsets, samples)),
+        }
+    }
+
+    /// The last `n` behaviours of each history.
+    #[must_use]
+    pub fn last(&self, tape: &mut Tape, n: usize) -> Self {
+        let (rows, offsets) = self.events.last_rows(n);
+        let samples: Vec<u32> = (0..self.target.rows() as u32).collect();
+        self.select(tape, &rows, offsets, &samples)
+    }
+}

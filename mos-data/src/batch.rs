@@ -1,0 +1,111 @@
+//! Jagged batches.
+
+use rand::seq::SliceRandom as _;
+
+use crate::{Dataset, Sample, rng};
+
+/// B samples with their histories, never padded. Behaviours are oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// User of each sample `[B]`.
+    pub users: Vec<u32>,
+    /// Target item `[B]`.
+    pub targets: Vec<u32>,
+    /// Label `[B]`, 0 or 1.
+    pub labels: Vec<f32>,
+    /// Borders of the histories `[B + 1]`.
+    pub offsets: Vec<usize>,
+    /// Item of each behaviour `[N]`.
+    pub items: Vec<u32>,
+    /// Behaviour code `[N]`.
+    pub behaviours: Vec<u8>,
+    /// Session within the user `[N]`.
+    pub sessions: Vec<u32>,
+    /// Samples whose history was cut to the cap.
+    pub truncated: usize,
+}
+
+impl Dataset {
+    /// The samples as one batch; of a longer history the most recent `max_len` behaviours are kept.
+    pub fn batch(&self, samples: &[Sample], max_len: usize) -> Batch {
+        let mut batch = Batch { offsets: vec![0], ..Batch::default() };
+        for sample in samples {
+            let start = self.interactions.offsets()[sample.user as usize];
+            let end = start + sample.end as usize;
+            let from = end - (sample.end as usize).min(max_len);
+            batch.truncated += usize::from(from > start);
+            batch.users.push(sample.user);
+            batch.targets.push(sample.item);
+            batch.labels.push(sample.label);
+            batch.items.extend_from_slice(&self.interactions.items()[from..end]);
+            batch.behaviours.extend_from_slice(&self.interactions.behaviours()[from..end]);
+            batch.sessions.extend_from_slice(&self.sessions[from..end]);
+            batch.offsets.push(batch.items.len());
+        }
+        batch
+    }
+}
+
+/// The order in which `n` samples are read in `epoch`.
+pub fn shuffled_order(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..n as u32).collect();
+    order.shuffle(&mut rng::stream(seed, "shuffle", &[epoch]));
+    order
+}
+
+impl Batch {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Cuts the batch into at most `pieces` batches of nearly equal numbers of samples, in order.
+    pub fn split(&self, pieces: usize) -> Vec<Batch> {
+        let pieces = pieces.clamp(1, self.len().max(1));
+        let cut = |p: usize| p * self.len() / pieces;
+        (0..pieces)
+            .map(|p| {
+                let (a, b) = (cut(p), cut(p + 1));
+                let (from, to) = (self.offsets[a], self.offsets[b]);
+                Batch {
+                    users: self.users[a..b].to_vec(),
+                    targets: self.targets[a..b].to_vec(),
+                    labels: self.labels[a..b].to_vec(),
+                    offsets: self.offsets[a..=b].iter().map(|o| o - from).collect(),
+                    items: self.items[from..to].to_vec(),
+                    behaviours: self.behaviours[from..to].to_vec(),
+                    sessions: self.sessions[from..to].to_vec(),
+                    truncated: 0,
+                }
+            })
+            .collect()
+    }
+
+    /// Control: permutes the behaviours inside each history. The permutation depends on seed, user, target and
+    /// length alone, so a sample looks the same in every epoch.
+    pub fn shuffle_histories(&mut self, seed: u64) {
+        for b in 0..self.len() {
+            let range = self.offsets[b]..self.offsets[b + 1];
+            let path = [u64::from(self.users[b]), u64::from(self.targets[b]), range.len() as u64];
+            let mut order: Vec<usize> = range.clone().collect();
+            order.shuffle(&mut rng::stream(seed, "shuffled_history", &path));
+            let items: Vec<u32> = order.iter().map(|i| self.items[*i]).collect();
+            let behaviours: Vec<u8> = order.iter().map(|i| self.behaviours[*i]).collect();
+            self.items[range.clone()].copy_from_slice(&items);
+            self.behaviours[range].copy_from_slice(&behaviours);
+        }
+    }
+
+    /// Control: empties every history.
+    pub fn drop_histories(&mut self) {
+        self.offsets.fill(0);
+        self.items.clear();
+        self.behaviours.clear();
+        self.sessions.clear();
+    }
+}

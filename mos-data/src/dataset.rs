@@ -1,0 +1,323 @@
+//! From a log to samples: sessions, labels, global time split, frozen negatives.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rand::{RngExt as _, seq::SliceRandom as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Card, Catalog, Error, Impression, Interactions, Log, Result, Sessionizer,
+    rng::{self, hex},
+    sessions,
+};
+
+/// One prediction: would `user` at `time`, after `end` behaviours, click `item`?
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// User.
+    pub user: u32,
+    /// The first `end` events of the user are the history, all strictly before `time`.
+    pub end: u32,
+    /// Target item.
+    pub item: u32,
+    /// Time of the prediction.
+    pub time: i64,
+    /// 1 = click.
+    pub label: f32,
+}
+
+/// Training, validation and test samples, split by global time.
+#[derive(Clone, Debug, Default)]
+pub struct Splits {
+    /// Before the first cut.
+    pub train: Vec<Sample>,
+    /// Between the cuts.
+    pub valid: Vec<Sample>,
+    /// From the second cut on.
+    pub test: Vec<Sample>,
+}
+
+/// Where labels come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LabelRule {
+    /// The log's own impressions.
+    Impressions,
+    /// Every event is a sample, positive from this rating on.
+    Rating {
+        /// Smallest rating that counts as a click.
+        at_least: f32,
+    },
+    /// Every event is a positive; negatives are sampled once and stay.
+    Negatives {
+        /// Negatives for each positive.
+        per_positive: usize,
+        /// Drawn with weight (training count)^exponent; 0 = uniform over items seen in training.
+        exponent: f64,
+    },
+}
+
+/// Where the time axis is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Cuts {
+    /// At these quantiles of the samples' times.
+    Quantile {
+        /// Start of validation.
+        valid: f64,
+        /// Start of test.
+        test: f64,
+    },
+    /// At these times, in the log's unit.
+    Time {
+        /// Start of validation.
+        valid: i64,
+        /// Start of test.
+        test: i64,
+    },
+}
+
+/// How a log becomes a prediction task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Labels.
+    pub label: LabelRule,
+    /// Sessions.
+    pub session: Sessionizer,
+    /// Time split.
+    pub cuts: Cuts,
+    /// Samples with shorter histories are dropped (and counted).
+    #[serde(default)]
+    pub min_history: usize,
+    /// At most this many training samples, drawn at random (and counted).
+    #[serde(default)]
+    pub max_train: Option<usize>,
+    /// Seed of negatives and subsamples.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// A task ready to be trained on.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Name of the data set.
+    pub name: String,
+    /// Behaviours.
+    pub interactions: Interactions,
+    /// Session of each event.
+    pub sessions: Vec<u32>,
+    /// Items.
+    pub catalog: Catalog,
+    /// Samples.
+    pub splits: Splits,
+    /// Raw user ids.
+    pub user_ids: Vec<String>,
+    /// Raw item ids.
+    pub item_ids: Vec<String>,
+    /// Hash of the log.
+    pub sha256: String,
+    /// Hash of all samples of all parts, negatives included.
+    pub split_sha256: String,
+    /// What a reader should know of it.
+    pub card: Card,
+    /// True click probability of each test sample (synthetic data).
+    pub bayes_test: Option<Vec<f64>>,
+}
+
+/// Prepares a task.
+///
+/// # Errors
+/// [`Error::TooFew`] when a part of the split is empty or has one label only, [`Error::Config`] for impossible rules.
+pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
+    let session_of = sessions(&log, &task.session)?;
+    let sha256 = log.sha256();
+    let ticks_per_second = log.ticks_per_second;
+    let Log { name, mut interactions, impressions, mut catalog, user_ids, item_ids, mut dropped, bayes, .. } = log;
+    if interactions.users() < 2 {
+        return Err(Error::too_few(
+            format!("{} user(s) in {name}", interactions.users()),
+            "a click model needs the histories of at least two users",
+        ));
+    }
+    let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
+    let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
+    let unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
+    if let LabelRule::Negatives { per_positive, exponent } = task.label {
+        targets = with_negatives(&interactions, targets, per_positive, exponent, valid_from, task.seed)?;
+    }
+    let mut splits = Splits::default();
+    let mut bayes_test = Vec::new();
+    for (i, t) in targets.iter().enumerate() {
+        let end = interactions.before(t.user, t.time) as u32;
+        if (end as usize) < task.min_history {
+            *dropped.entry(format!("history shorter than {}", task.min_history)).or_default() += 1;
+            continue;
+        }
+        let sample = Sample { user: t.user, end, item: t.item, time: t.time, label: t.label };
+        if t.time < valid_from {
+            splits.train.push(sample);
+        } else if t.time < test_from {
+            splits.valid.push(sample);
+        } else {
+            splits.test.push(sample);
+            bayes_test.extend(bayes.as_ref().map(|b| b[i]));
+        }
+    }
+    if let Some(most) = task.max_train.filter(|m| *m < splits.train.len()) {
+        let mut order: Vec<usize> = (0..splits.train.len()).collect();
+        order.shuffle(&mut rng::stream(task.seed, "max_train", &[]));
+        order.truncate(most);
+        order.sort_unstable();
+        dropped.insert(format!("training samples beyond {most}"), (splits.train.len() - most) as u64);
+        splits.train = order.into_iter().map(|i| splits.train[i]).collect();
+    }
+    for (part, samples) in [("training", &splits.train), ("validation", &splits.valid), ("test", &splits.test)] {
+        let positive = samples.iter().filter(|s| s.label > 0.5).count();
+        if positive == 0 || positive == samples.len() {
+            let what = format!("the {part} part has {} samples, {positive} of them positive", samples.len());
+            return Err(Error::too_few(what, "both labels are needed in each part: check the label rule and the cuts"));
+        }
+    }
+    let card = Card::of(&name, &interactions, &session_of, &catalog, &splits, dropped, unknown, ticks_per_second);
+    let split_sha256 = split_hash(&splits);
+    let bayes_test = bayes.map(|_| bayes_test);
+    Ok(Dataset {
+        name,
+        interactions,
+        sessions: session_of,
+        catalog,
+        splits,
+        user_ids,
+        item_ids,
+        sha256,
+        split_sha256,
+        card,
+        bayes_test,
+    })
+}
+
+type Targets = (Vec<Impression>, Option<Vec<f64>>);
+
+fn targets(
+    x: &Interactions,
+    impressions: Option<Vec<Impression>>,
+    bayes: Option<Vec<f64>>,
+    rule: &LabelRule,
+) -> Result<Targets> {
+    let each = |label: &dyn Fn(usize) -> f32| -> Vec<Impression> {
+        let users = (0..x.users() as u32).flat_map(|u| x.range(u).map(move |i| (u, i)));
+        users.map(|(user, i)| Impression { user, item: x.items()[i], time: x.times()[i], label: label(i) }).collect()
+    };
+    match rule {
+        LabelRule::Impressions => {
+            let missing = || Error::config("task.label.from", "impressions", "this log has no impressions");
+            Ok((impressions.ok_or_else(missing)?, bayes))
+        }
+        LabelRule::Rating { at_least } => {
+            let ratings = x
+                .ratings()
+                .ok_or_else(|| Error::config("task.label.from", "rating", "this log has no ratings or labels"))?;
+            Ok((each(&|i| f32::from(ratings[i] >= *at_least)), None))
+        }
+        LabelRule::Negatives { .. } => Ok((each(&|_| 1.0), None)),
+    }
+}
+
+fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
+    match cuts {
+        Cuts::Time { valid, test } if valid < test => Ok((valid, test)),
+        Cuts::Quantile { valid, test } if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() => {
+            let mut times: Vec<i64> = targets.iter().map(|t| t.time).collect();
+            times.sort_unstable();
+            let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
+            Ok((at(valid), at(test)))
+        }
+        _ => Err(Error::config("task.cuts", format!("{cuts:?}"), "valid must come before test, quantiles inside (0, 1)")),
+    }
+}
+
+/// Items that first occur at or after the validation cut become the unknown item, unless their content is known.
+/// Returns the share of later targets that are unknown.
+fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &mut Catalog, cut: i64) -> f64 {
+    if catalog.content.is_some() {
+        return 0.0;
+    }
+    let mut seen = vec![false; catalog.items];
+    x.items().iter().zip(x.times()).filter(|(_, t)| **t < cut).for_each(|(i, _)| seen[*i as usize] = true);
+    targets.iter().filter(|t| t.time < cut).for_each(|t| seen[t.item as usize] = true);
+    x.items.iter_mut().filter(|i| !seen[**i as usize]).for_each(|i| *i = 0);
+    let (mut later, mut unknown) = (0u64, 0u64);
+    for target in targets.iter_mut().filter(|t| t.time >= cut) {
+        later += 1;
+        if !seen[target.item as usize] {
+            unknown += 1;
+            target.item = 0;
+        }
+    }
+    if later == 0 { 0.0 } else { unknown as f64 / later as f64 }
+}
+
+/// Each positive followed by its negatives: items of the training part, never one the user has at any time.
+fn with_negatives(
+    x: &Interactions,
+    positives: Vec<Impression>,
+    per_positive: usize,
+    exponent: f64,
+    cut: i64,
+    seed: u64,
+) -> Result<Vec<Impression>> {
+    if per_positive == 0 || !(0.0..=2.0).contains(&exponent) {
+        return Err(Error::config("task.label", format!("{per_positive}, {exponent}"), "1 or more, exponent in [0, 2]"));
+    }
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for (item, _) in x.items().iter().zip(x.times()).filter(|(i, t)| **i != 0 && **t < cut) {
+        *counts.entry(*item).or_default() += 1;
+    }
+    let items: Vec<u32> = counts.keys().copied().collect();
+    let mut sum = 0.0;
+    let cumulated: Vec<f64> = counts.values().map(|c| (sum += (*c as f64).powf(exponent), sum).1).collect();
+    let mut draw = rng::stream(seed, "negatives", &[]);
+    let mut known: HashSet<u32> = HashSet::new();
+    let mut current = u32::MAX;
+    let mut out = Vec::with_capacity(positives.len() * (1 + per_positive));
+    for positive in positives {
+        if positive.user != current {
+            current = positive.user;
+            known = x.items()[x.range(current)].iter().copied().collect();
+            if items.iter().all(|i| known.contains(i)) {
+                let what = format!("user {current} has every item, so there is no negative");
+                return Err(Error::too_few(what, "use the log's own labels instead of sampled negatives"));
+            }
+        }
+        out.push(positive);
+        for _ in 0..per_positive {
+            let item = loop {
+                let mass = draw.random::<f64>() * sum;
+                let at = cumulated.partition_point(|c| *c <= mass);
+                let item = items[at.min(items.len() - 1)];
+                if !known.contains(&item) {
+                    break item;
+                }
+            };
+            out.push(Impression { item, label: 0.0, ..positive });
+        }
+    }
+    Ok(out)
+}
+
+fn split_hash(splits: &Splits) -> String {
+    let mut h = Sha256::new();
+    for part in [&splits.train, &splits.valid, &splits.test] {
+        h.update((part.len() as u64).to_le_bytes());
+        for s in part {
+            h.update(s.user.to_le_bytes());
+            h.update(s.end.to_le_bytes());
+            h.update(s.item.to_le_bytes());
+            h.update(s.time.to_le_bytes());
+            h.update(s.label.to_le_bytes());
+        }
+    }
+    hex(h)
+}

@@ -1,0 +1,34 @@
+//! Interaction logs for click-through-rate prediction: loaders, sessions, splits, samples, batches.
+//!
+//! ```text
+//! source file → Log (Interactions, Catalog) → prepare(task) → Dataset (Samples by time) → Batch (jagged ids)
+//! ```
+//!
+//! ```
+//! use mos_data::{prepare, sources::synthetic::SyntheticConfig};
+//! let config = SyntheticConfig { users: 60, ..SyntheticConfig::default() };
+//! let data = prepare(config.generate()?, &config.task())?;
+//! let batch = data.batch(&data.splits.train[..8], 128);
+//! assert_eq!(batch.offsets.len(), 9);
+//! # Ok::<(), mos_data::Error>(())
+//! ```
+
+mod batch;
+mod card;
+mod catalog;
+mod dataset;
+mod error;
+mod interactions;
+mod log;
+pub mod rng;
+mod sessions;
+pub mod sources;
+
+pub use batch::{Batch, shuffled_order};
+pub use card::Card;
+pub use catalog::{Catalog, Content};
+pub use dataset::{Cuts, Dataset, LabelRule, Sample, Splits, TaskConfig, prepare};
+pub use error::{Error, Result};
+pub use interactions::{Event, Impression, Interactions};
+pub use log::Log;
+pub use sessions::{Sessionizer, sessions};

@@ -1,0 +1,63 @@
+//! Sessions: bursts of one user's behaviour.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Log, Result};
+
+/// How a user's events fall into sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sessionizer {
+    /// A new session after a gap longer than this.
+    Gap {
+        /// Largest gap inside a session.
+        seconds: i64,
+    },
+    /// Every so many events.
+    Fixed {
+        /// Events of a session.
+        events: usize,
+    },
+    /// By calendar day.
+    Day {
+        /// Hours that local time is ahead of UTC.
+        utc_offset_hours: i64,
+    },
+    /// As the log says.
+    Given,
+}
+
+/// Session number of each event, from 0 within each user.
+///
+/// # Errors
+/// [`Error::Config`] for [`Sessionizer::Given`] on a log without sessions, and for sizes below 1.
+pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
+    let x = &log.interactions;
+    let given = x.given_sessions();
+    match by {
+        Sessionizer::Given if given.is_none() => {
+            return Err(Error::config("session.by", "given", "this log has no sessions of its own"));
+        }
+        Sessionizer::Fixed { events: 0 } | Sessionizer::Gap { seconds: ..=0 } => {
+            return Err(Error::config("session", format!("{by:?}"), "must be at least 1"));
+        }
+        _ => {}
+    }
+    let tick = log.ticks_per_second;
+    let day = |t: i64, offset: i64| t.div_euclid(tick).saturating_add(offset * 3600).div_euclid(86_400);
+    let breaks = |at: usize, in_user: usize| match by {
+        Sessionizer::Gap { seconds } => x.times()[at] - x.times()[at - 1] > seconds * tick,
+        Sessionizer::Fixed { events } => in_user % events == 0,
+        Sessionizer::Day { utc_offset_hours: h } => day(x.times()[at], *h) != day(x.times()[at - 1], *h),
+        Sessionizer::Given => given.is_some_and(|s| s[at] != s[at - 1]),
+    };
+    let mut out = Vec::with_capacity(x.len());
+    for user in 0..x.users() as u32 {
+        let mut session = 0;
+        for (n, at) in x.range(user).enumerate() {
+            session += u32::from(n > 0 && breaks(at, n));
+            out.push(session);
+        }
+    }
+    Ok(out)
+}

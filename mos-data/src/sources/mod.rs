@@ -1,0 +1,3 @@
+//! One file per source.
+
+pub mod synthetic;

@@ -1,0 +1,293 @@
+//! Synthetic histories with planted session hopping.
+//!
+//! Items belong to themes and sub-topics; a user lives in a few themes, session after session, and clicks a
+//! candidate by what they last did *inside the candidate's theme*. Both can be switched off: `hopping = false` gives
+//! each user one theme, `theme_labels = false` lets the last events of any theme decide.
+//!
+//! All users share one clock by position: event k happens in hour k, so that a cut in positions is a global time
+//! split. Real gaps would destroy that, therefore sessions are given by the log and not found by gaps.
+
+use rand::{RngExt as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Exp1, Gamma, Geometric, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Catalog, Content, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result, Sessionizer, TaskConfig, rng,
+};
+
+/// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
+const THEMES: usize = 8;
+const SUBTOPICS: usize = 5;
+const ITEMS: usize = 20;
+const CONTENT: usize = 16;
+/// Length of a time slot in seconds; event k lies in slot k.
+const SLOT: i64 = 3600;
+/// Training, validation and test candidates of each user, and where on the history they lie.
+const PARTS: [(usize, f64, f64); 3] = [(12, 0.45, 0.84), (5, 0.84, 0.91), (8, 0.91, 1.0)];
+
+/// The generator's choices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticConfig {
+    /// Number of users, 25 candidates each.
+    pub users: usize,
+    /// Behaviours of each user.
+    pub events: usize,
+    /// Generator seed.
+    pub seed: u64,
+    /// Users hop between two to four themes; off = one theme each.
+    pub hopping: bool,
+    /// Clicks depend on the last behaviours inside the candidate's theme; off = on the last of any theme.
+    pub theme_labels: bool,
+}
+
+impl Default for SyntheticConfig {
+    fn default() -> Self {
+        Self { users: 4000, events: 200, seed: 101, hopping: true, theme_labels: true }
+    }
+}
+
+struct World {
+    /// Popularity of an item's rank, in histories and among candidates.
+    rank: Vec<f64>,
+    candidate_rank: Vec<f64>,
+    theme: Vec<f64>,
+    quality: Vec<f64>,
+}
+
+struct User {
+    themes: Vec<usize>,
+    weights: Vec<f64>,
+    /// Preferred sub-topic of each own theme.
+    preferred: Vec<usize>,
+    bias: f64,
+}
+
+fn pick(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
+    let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
+    weights.iter().position(|w| (left -= w, left < 0.0).1).unwrap_or(weights.len() - 1)
+}
+
+fn item_of(theme: usize, subtopic: usize, rank: usize) -> u32 {
+    ((theme * SUBTOPICS + subtopic) * ITEMS + rank + 1) as u32
+}
+
+fn theme_of(item: u32) -> usize {
+    (item as usize - 1) / (SUBTOPICS * ITEMS)
+}
+
+fn subtopic_of(item: u32) -> usize {
+    (item as usize - 1) / ITEMS % SUBTOPICS
+}
+
+impl SyntheticConfig {
+    /// The prediction task that belongs to the generated log.
+    pub fn task(&self) -> TaskConfig {
+        let at = |share: f64| (share * self.events as f64) as i64 * SLOT - 1;
+        TaskConfig {
+            label: LabelRule::Impressions,
+            session: Sessionizer::Given,
+            cuts: Cuts::Time { valid: at(0.84), test: at(0.91) },
+            min_history: 0,
+            max_train: None,
+            seed: self.seed,
+        }
+    }
+
+    /// Generates the log.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for fewer than 2 users or 20 events.
+    pub fn generate(&self) -> Result<Log> {
+        if self.users < 2 || self.events < 20 {
+            let value = format!("{} users, {} events", self.users, self.events);
+            return Err(Error::config("synthetic", value, "at least 2 users and 20 events"));
+        }
+        let mut draw = rng::stream(self.seed, "synthetic/world", &[]);
+        let (world, content) = World::new(&mut draw);
+        let (mut events, mut impressions, mut bayes) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..self.users as u32 {
+            let mut draw = rng::stream(self.seed, "synthetic/user", &[u64::from(number)]);
+            self.user(number, &world, &mut draw, &mut events, &mut impressions, &mut bayes);
+        }
+        let items = THEMES * SUBTOPICS * ITEMS + 1;
+        let mut themes = vec![u8::MAX];
+        themes.extend((1..items as u32).map(|i| theme_of(i) as u8));
+        let id = |kind: &str, n: usize| format!("{kind}{n}");
+        Ok(Log {
+            name: format!("synthetic-{}", self.seed),
+            interactions: Interactions::from_events(self.users, events)?,
+            impressions: Some(impressions),
+            catalog: Catalog {
+                items,
+                categories: None,
+                category_count: 0,
+                content: Some(content),
+                themes: Some(themes),
+                behaviours: 1,
+            },
+            user_ids: (0..self.users).map(|u| id("u", u)).collect(),
+            item_ids: (0..items).map(|i| if i == 0 { String::new() } else { id("i", i) }).collect(),
+            behaviour_names: vec![String::new()],
+            dropped: [].into(),
+            ticks_per_second: 1,
+            bayes: Some(bayes),
+        })
+    }
+
+    fn user(
+        &self,
+        number: u32,
+        world: &World,
+        draw: &mut ChaCha8Rng,
+        events: &mut Vec<Event>,
+        impressions: &mut Vec<Impression>,
+        bayes: &mut Vec<f64>,
+    ) {
+        let mut user = User::new(world, self.hopping, draw);
+        let mut cuts: Vec<usize> = Vec::new();
+        for (count, from, to) in PARTS {
+            let at = |share: f64| (share * self.events as f64) as usize;
+            cuts.extend((0..count).map(|_| draw.random_range(at(from) as u32..at(to) as u32) as usize));
+        }
+        cuts.sort_unstable();
+        let mut cuts = cuts.into_iter().peekable();
+        let mut history: Vec<u32> = Vec::with_capacity(self.events);
+        let (mut previous, mut session) = (usize::MAX, 0);
+        while history.len() < self.events {
+            let mut own = pick(&user.weights, draw);
+            if own == previous && draw.random::<f64>() < 0.7 {
+                own = pick(&user.weights, draw);
+            }
+            previous = own;
+            if draw.random::<f64>() < 0.3 {
+                user.preferred[own] = draw.random_range(0..SUBTOPICS as u32) as usize;
+            }
+            let length = 1 + Geometric::new(1.0 / 8.0).map_or(0, |g| g.sample(draw)) as usize;
+            for _ in 0..length.min(30).min(self.events - history.len()) {
+                while cuts.peek() == Some(&history.len()) {
+                    cuts.next();
+                    let (item, probability) = self.candidate(&user, world, &history, draw);
+                    let label = f32::from(draw.random::<f64>() < probability);
+                    let time = history.len() as i64 * SLOT - 1;
+                    impressions.push(Impression { user: number, item, time, label });
+                    bayes.push(probability);
+                }
+                let liked = draw.random::<f64>() < 0.7;
+                let subtopic =
+                    if liked { user.preferred[own] } else { draw.random_range(0..SUBTOPICS as u32) as usize };
+                let mut item = item_of(user.themes[own], subtopic, pick(&world.rank, draw));
+                if draw.random::<f64>() < 0.1 {
+                    item = draw.random_range(1..=(THEMES * SUBTOPICS * ITEMS) as u32);
+                }
+                let jitter: f64 = Exp1.sample(draw);
+                let time = history.len() as i64 * SLOT + (jitter as i64).min(SLOT - 2);
+                let (rating, session) = (None, Some(session));
+                events.push(Event { user: number, item, time, behaviour: 0, rating, session });
+                history.push(item);
+            }
+            session += 1;
+        }
+    }
+
+    fn candidate(&self, user: &User, world: &World, history: &[u32], draw: &mut ChaCha8Rng) -> (u32, f64) {
+        let theme = if draw.random::<f64>() < 0.75 {
+            user.themes[pick(&user.weights, draw)]
+        } else {
+            draw.random_range(0..THEMES as u32) as usize
+        };
+        let own = user.themes.iter().position(|t| *t == theme);
+        let subtopic = match own {
+            Some(own) if draw.random::<f64>() < 0.5 => user.preferred[own],
+            _ => draw.random_range(0..SUBTOPICS as u32) as usize,
+        };
+        let item = item_of(theme, subtopic, pick(&world.candidate_rank, draw));
+        let (mut weight, mut hit, mut all) = (1.0, 0.0, 0.0);
+        for past in history.iter().rev().filter(|i| !self.theme_labels || theme_of(**i) == theme).take(20) {
+            all += weight;
+            hit += if theme_of(*past) == theme && subtopic_of(*past) == subtopic { weight } else { 0.0 };
+            weight *= 0.8;
+        }
+        let affinity = if all > 0.0 { hit / all } else { 0.0 };
+        let weight = own.map_or(0.0, |own| user.weights[own]);
+        let logit = -2.55 + 3.6 * affinity + weight + 0.6 * world.quality[item as usize] + user.bias;
+        (item, 1.0 / (1.0 + (-logit).exp()))
+    }
+}
+
+impl World {
+    fn new(draw: &mut ChaCha8Rng) -> (Self, Content) {
+        let mut normal = || -> f64 { StandardNormal.sample(draw) };
+        let power = |n: usize, exponent: f64| (1..=n).map(|r| (r as f64).powf(exponent)).collect::<Vec<_>>();
+        let rank = power(ITEMS, -0.8);
+        let log_mean = rank.iter().map(|w| w.ln()).sum::<f64>() / ITEMS as f64;
+        let mut quality = vec![0.0];
+        let mut values = vec![0.0f32; CONTENT];
+        for _ in 0..THEMES {
+            let of_theme: Vec<f64> = (0..CONTENT).map(|_| normal()).collect();
+            for _ in 0..SUBTOPICS {
+                let of_subtopic: Vec<f64> = (0..CONTENT).map(|_| normal()).collect();
+                for weight in &rank {
+                    quality.push(0.9 * normal() + 0.4 * (weight.ln() - log_mean));
+                    let vector = of_theme.iter().zip(&of_subtopic).map(|(t, s)| t + 0.8 * s);
+                    values.extend(vector.map(|v| ((v + 0.6 * normal()) / 4.0) as f32));
+                }
+            }
+        }
+        let n = (quality.len() - 1) as f64;
+        let mean = quality[1..].iter().sum::<f64>() / n;
+        let deviation = (quality[1..].iter().map(|q| (q - mean).powi(2)).sum::<f64>() / n).sqrt();
+        quality.iter_mut().for_each(|q| *q /= deviation);
+        let candidate_rank = rank.iter().map(|w| w.sqrt()).collect();
+        (Self { rank, candidate_rank, theme: power(THEMES, -0.5), quality }, Content { dim: CONTENT, values })
+    }
+}
+
+impl User {
+    fn new(world: &World, hopping: bool, draw: &mut ChaCha8Rng) -> Self {
+        let count = if hopping { draw.random_range(2..5u32) as usize } else { 1 };
+        let mut left = world.theme.clone();
+        let mut themes = Vec::new();
+        for _ in 0..count {
+            let theme = pick(&left, draw);
+            left[theme] = 0.0;
+            themes.push(theme);
+        }
+        themes.shuffle(draw);
+        let mut weights: Vec<f64> =
+            themes.iter().map(|_| Gamma::new(2.0, 1.0).map_or(1.0, |g| g.sample(draw))).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= sum);
+        let preferred = themes.iter().map(|_| draw.random_range(0..SUBTOPICS as u32) as usize).collect();
+        let bias: f64 = StandardNormal.sample(draw);
+        Self { themes, weights, preferred, bias: 0.3 * bias }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepare;
+
+    #[test]
+    fn clicks_and_sizes_are_those_of_the_design() {
+        let config = SyntheticConfig { users: 600, ..SyntheticConfig::default() };
+        let data = prepare(config.generate().unwrap(), &config.task()).unwrap();
+        assert_eq!([data.splits.train.len(), data.splits.valid.len(), data.splits.test.len()], [7200, 3000, 4800]);
+        let rate = data.splits.train.iter().map(|s| s.label).sum::<f32>() / 7200.0;
+        assert!((0.30..0.42).contains(&rate), "click rate {rate}");
+        for s in data.splits.train.iter().chain(&data.splits.test) {
+            let history = &data.interactions.times()[data.interactions.range(s.user)];
+            assert!(history[..s.end as usize].iter().all(|t| *t < s.time));
+            assert!(history[s.end as usize..].iter().all(|t| *t >= s.time));
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_log_and_another_another() {
+        let hash = |seed| SyntheticConfig { users: 30, seed, ..SyntheticConfig::default() }.generate().unwrap().sha256();
+        assert_eq!(hash(1), hash(1));
+        assert_ne!(hash(1), hash(2));
+    }
+}
