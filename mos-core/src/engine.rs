@@ -4,14 +4,10 @@
 //! every operation records into it, so values are shared by reference, fan-out needs no merging, and the same
 //! code scores (tape off) and trains (tape on).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use dfdx::tensor::{Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Backward as _;
-use rand::{Rng as _, RngExt as _};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
@@ -297,15 +293,6 @@ impl Params {
         self.params.iter().map(|p| p.m.len()).sum()
     }
 
-    pub(crate) fn moments(&self, id: ParamId) -> (&[f32], &[f32]) {
-        (&self.params[id.0].m, &self.params[id.0].v)
-    }
-
-    pub(crate) fn set_moments(&mut self, id: ParamId, m: Vec<f32>, v: Vec<f32>) {
-        self.params[id.0].m = m;
-        self.params[id.0].v = v;
-    }
-
     /// One Adam step on one parameter. `step` counts from 1.
     pub(crate) fn update(&mut self, id: ParamId, grad: &[f32], adam: &Adam, step: u64) {
         let p = &mut self.params[id.0];
@@ -347,13 +334,6 @@ impl Adam {
             *x -= rate * *m / (v.sqrt() / correct2 + self.eps);
         }
     }
-}
-
-static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
-
-/// A process-wide counter for names of temporary things (never for anything that reaches a result).
-pub(crate) fn unique() -> u64 {
-    NEXT_NAME.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

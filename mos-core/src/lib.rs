@@ -21,7 +21,7 @@ mod pass;
 mod tables;
 
 pub use cost::{Cost, Part};
-pub use encoder::{Builder, Interest, SequenceEncoder, StepInfo};
+pub use encoder::{Builder, Interest, SequenceEncoder, StepInfo, check_heads};
 pub use engine::{Adam, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};
 pub use events::{Events, Input, Offsets};

@@ -179,15 +179,16 @@ impl CtrModel {
         let mut parts = vec![(&bce, share), (&size, share * config.target_l2)];
         parts.extend(pass.losses.iter().map(|(weight, loss)| (loss, share * weight)));
         let loss = ops::sum_scalars(&mut pass.tape, &parts);
-        let mut grads = pass.tape.backward(&loss)?;
-        let mut leaves: Vec<_> = pass.leaves.into_iter().collect();
+        let Pass { tape, leaves, updates, .. } = pass;
+        let mut grads = tape.backward(&loss)?;
+        let mut leaves: Vec<_> = leaves.into_iter().collect();
         leaves.sort_by_key(|(table, _)| table.0);
         Ok(ShardGrads {
             loss: loss.to_vec()[0],
             dense: self.params.ids().map(|id| grads.take(self.params.get(id))).collect(),
             tables: leaves.iter().filter_map(|(t, leaf)| Some((*t, grads.take(leaf)?))).collect(),
             items: index.items,
-            updates: pass.updates,
+            updates,
         })
     }
 
@@ -295,6 +296,62 @@ impl CtrModel {
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
         let formula = self.encoder.cost(&mut pass, &events)? + Cost::head(self.head.macs(batch.len()));
         Ok((executed, formula))
+    }
+
+    /// Gradients of the mean click loss alone (no auxiliary term, no regulariser) with respect to every dense parameter
+    /// `param.<name>` and embedding table `table.<name>`, for checks.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn gradients(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
+        let (index, events) = ItemIndex::of(batch)?;
+        let rng = rng::stream(self.seed, "dropout", &[]);
+        let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
+        let (logits, _) = self.forward(&mut pass, &Arc::new(events))?;
+        let loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
+        let Pass { tape, leaves, .. } = pass;
+        let mut grads = tape.backward(&loss)?;
+        let mut out: Vec<(String, Vec<f32>)> = Vec::new();
+        for id in self.params.ids() {
+            if let Some(grad) = grads.take(self.params.get(id)) {
+                out.push((format!("param.{}", self.params.name(id)), grad));
+            }
+        }
+        for (id, leaf) in leaves {
+            let table = &self.tables.tables[id.0];
+            let mut full = vec![0.0; table.values.len()];
+            for (row, grad) in index.items.iter().zip(grads.take(&leaf).unwrap_or_default().chunks(table.dim)) {
+                full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
+            }
+            out.push((format!("table.{}", table.name), full));
+        }
+        out.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(out)
+    }
+
+    /// The mean click loss of `batch` with value `index` of the weight `name` (as in [`Self::gradients`]) moved by
+    /// `step`, for finite differences. The weights are put back.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn loss_moved(&mut self, batch: &Batch, name: &str, index: usize, step: f32) -> Result<f32> {
+        let before = self.weights();
+        for id in self.params.ids() {
+            if name.strip_prefix("param.") == Some(self.params.name(id)) {
+                let mut values = self.params.get(id).to_vec();
+                values[index] += step;
+                self.params.set(id, values);
+            }
+        }
+        for table in &mut self.tables.tables {
+            if name.strip_prefix("table.") == Some(&table.name) {
+                table.values[index] += step;
+            }
+        }
+        let logits = self.score_shard(batch);
+        self.restore(before);
+        let each = |(x, y): (&f32, &f32)| f64::from(x.max(0.0) - x * y) + f64::from(-x.abs()).exp().ln_1p();
+        Ok((logits?.iter().zip(&batch.labels).map(each).sum::<f64>() / batch.len().max(1) as f64) as f32)
     }
 
     /// Trained values: (embedding tables, dense parameters).

@@ -289,8 +289,7 @@ impl Router {
     fn plan_all(&self, events: &Events, row_themes: &[u8], targets: &[u8], vectors: &[f32], codes: &[f32]) -> Plan {
         let k = self.config.codes;
         let gates_of = if vectors.is_empty() {
-            let one_hot = |t: &u8| (0..k).map(move |c| f32::from(c == *t as usize));
-            targets.iter().flat_map(one_hot).collect()
+            targets.iter().flat_map(|t| (0..k).map(|c| f32::from(c == *t as usize))).collect()
         } else {
             cost::count(targets.len() * k * self.dim);
             self.memberships(vectors, codes, &events.targets)

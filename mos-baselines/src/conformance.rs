@@ -1,0 +1,158 @@
+//! What every registered plug-in must satisfy, alone and inside every mixture.
+
+use std::sync::Arc;
+
+use mos_core::{CtrModel, ModelConfig, Result, TrainConfig, checkpoint};
+use mos_data::{Batch, Catalog, Content, rng};
+use rand::RngExt as _;
+
+use crate::{Spec, build};
+
+/// Items of the kit's catalog, the unknown one included.
+const ITEMS: usize = 31;
+
+/// A small catalog with everything that a plug-in may ask for.
+pub fn catalog() -> Arc<Catalog> {
+    let mut draw = rng::stream(3, "conformance", &[]);
+    let mut values: Vec<f32> = (0..ITEMS * 8).map(|_| draw.random::<f32>() - 0.5).collect();
+    values[..8].fill(0.0);
+    let group = |i: usize, n: usize| if i == 0 { 0 } else { i % n + 1 };
+    Arc::new(Catalog {
+        items: ITEMS,
+        categories: Some((0..ITEMS).map(|i| group(i, 4) as u32).collect()),
+        category_count: 5,
+        content: Some(Content { dim: 8, values }),
+        themes: Some((0..ITEMS).map(|i| if i == 0 { u8::MAX } else { (i % 8) as u8 }).collect()),
+        behaviours: 3,
+    })
+}
+
+/// A model of width 8 around `spec`, without dropout.
+///
+/// # Errors
+/// Those of [`build`].
+pub fn model(spec: &Spec, seed: u64) -> Result<CtrModel> {
+    let config = ModelConfig { dim: 8, head: vec![6], dropout: 0.0, ..ModelConfig::default() };
+    CtrModel::new(&config, &catalog(), seed, |builder| build(builder, spec))
+}
+
+/// Samples with histories of these lengths, drawn from `seed`.
+pub fn batch(lengths: &[usize], seed: u64) -> Batch {
+    let mut draw = rng::stream(seed, "conformance/batch", &[]);
+    let mut out = Batch { offsets: vec![0], ..Batch::default() };
+    for (user, n) in lengths.iter().enumerate() {
+        out.users.push(user as u32);
+        out.targets.push(draw.random_range(1..ITEMS as u32));
+        out.labels.push((user % 2) as f32);
+        for t in 0..*n {
+            out.items.push(draw.random_range(1..ITEMS as u32));
+            out.behaviours.push(draw.random_range(0..3u32) as u8);
+            out.sessions.push(t as u32 / 3);
+        }
+        out.offsets.push(out.items.len());
+    }
+    out
+}
+
+/// Runs all checks.
+///
+/// # Errors
+/// What failed, in words.
+pub fn check(spec: &Spec) -> std::result::Result<(), String> {
+    let name = format!("{} x {}", spec.encoder, spec.mixture);
+    let say = |what: &str| format!("{name}: {what}");
+    let wrap = |e: mos_core::Error| format!("{name}: {e}");
+    let lengths = [7, 0, 1, 12, 25, 3];
+    let all = batch(&lengths, 1);
+    let mut subject = model(spec, 11).map_err(wrap)?;
+
+    let scores = subject.score(&all).map_err(wrap)?;
+    if scores.iter().any(|s| !s.is_finite()) {
+        return Err(say("an empty, short or ordinary history gives a score that is not finite"));
+    }
+    if scores != model(spec, 11).and_then(|m| m.score(&all)).map_err(wrap)? {
+        return Err(say("the same seed gives another score"));
+    }
+    for (i, one) in all.split(lengths.len()).iter().enumerate() {
+        if subject.score(one).map_err(wrap)? != scores[i..=i] {
+            return Err(say(&format!("the score of sample {i} depends on the rest of the batch")));
+        }
+    }
+    let (executed, formula) = subject.costs(&all).map_err(wrap)?;
+    if executed != formula {
+        return Err(say(&format!("executes {executed:?} but states {formula:?}")));
+    }
+    gradients(spec, &all).map_err(|e| say(&e))?;
+
+    let config = TrainConfig::default();
+    let train = |threads: usize| -> std::result::Result<Vec<f32>, String> {
+        let pool = rayon_pool(threads)?;
+        pool.install(|| {
+            let mut m = model(spec, 5).map_err(wrap)?;
+            for step in 0..6 {
+                m.train_step(&batch(&[9, 2, 14, 0, 5, 8, 1, 6], step), &config, 6, 3).map_err(wrap)?;
+            }
+            m.prepare_scoring();
+            m.score(&all).map_err(wrap)
+        })
+    };
+    let one = train(1)?;
+    if one != train(3)? {
+        return Err(say("training depends on the number of threads"));
+    }
+    if one == scores {
+        return Err(say("training changes nothing"));
+    }
+    let path = std::env::temp_dir().join(format!("mos-{}-{}-{}.safetensors", std::process::id(), spec.encoder, spec.mixture));
+    for step in 0..3 {
+        subject.train_step(&batch(&[9, 2, 14, 5], step), &config, 3, 3).map_err(wrap)?;
+    }
+    subject.prepare_scoring();
+    let wanted = subject.score(&all).map_err(wrap)?;
+    let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new()).and_then(|()| {
+        let mut other = model(spec, 99)?;
+        checkpoint::load(&mut other, &path)?;
+        other.score(&all)
+    });
+    let _ = std::fs::remove_file(&path);
+    if round.map_err(wrap)? != wanted {
+        return Err(say("a checkpoint does not bring the scores back"));
+    }
+    Ok(())
+}
+
+fn rayon_pool(threads: usize) -> std::result::Result<rayon::ThreadPool, String> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| e.to_string())
+}
+
+/// Compares the gradient of the click loss with central differences on a spread of parameters. A kink (ReLU) or jump
+/// (a hash that flips) inside the step shows as slopes that depend on the step; such places have no derivative to
+/// compare and are passed over, but most places must be comparable.
+fn gradients(spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
+    let subject = model(spec, 11).map_err(|e| e.to_string())?;
+    let grads = subject.gradients(batch).map_err(|e| e.to_string())?;
+    let mut probe = model(spec, 11).map_err(|e| e.to_string())?;
+    let (mut compared, mut places) = (0, 0);
+    // The router learns from its own losses, and its choices have no derivative.
+    for (name, grad) in grads.iter().filter(|(name, _)| !name.contains("router")) {
+        for j in (0..grad.len()).step_by((grad.len() / 5).max(1)) {
+            let mut slope = |step: f32| -> std::result::Result<f32, String> {
+                let mut at = |step: f32| probe.loss_moved(batch, name, j, step).map_err(|e| e.to_string());
+                Ok((at(step)? - at(-step)?) / (2.0 * step))
+            };
+            let (wide, narrow) = (slope(2e-3)?, slope(1e-3)?);
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-2 * (0.2 + b.abs());
+            places += 1;
+            if near(wide, narrow) {
+                compared += 1;
+                if !near(grad[j], narrow) {
+                    return Err(format!("gradient of {name}[{j}] is {} but the loss moves by {narrow}", grad[j]));
+                }
+            }
+        }
+    }
+    if compared * 4 < places * 3 {
+        return Err(format!("only {compared} of {places} gradients could be compared"));
+    }
+    Ok(())
+}

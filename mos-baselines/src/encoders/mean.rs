@@ -1,0 +1,33 @@
+//! Mean pooling: the history as its average, the control that is hard to beat.
+
+use mos_core::{Builder, Cost, Events, Input, Interest, Pass, Result, SequenceEncoder, ops};
+use serde::{Deserialize, Serialize};
+
+/// Mean pooling has nothing to choose.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeanConfig {}
+
+/// interest = mean_t h_t
+#[derive(Clone, Copy, Debug)]
+pub struct Mean;
+
+impl Mean {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new(_builder: &mut Builder<'_>, _config: &MeanConfig) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl SequenceEncoder for Mean {
+    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
+        Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
+    }
+
+    fn cost(&self, _pass: &mut Pass<'_>, _events: &Events) -> Result<Cost> {
+        Ok(Cost::default())
+    }
+}

@@ -1,0 +1,71 @@
+//! SDIM (Cao et al., CIKM 2022, arXiv 2205.10249): attention approximated by hash collisions.
+//!
+//! For each of m SimHash functions of τ bits the behaviours that share the target's code are summed and scaled to length
+//! 1; the interest is the mean over hashes, through W_o. The hash matrix is drawn once and saved with the weights
+//! (LongCTR redraws it at every call, so its scores are not repeatable). Departure: W_o is this project's.
+
+use mos_core::{
+    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, engine::BufferId, ops,
+    ops::Activation,
+};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of [`Sdim`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SdimConfig {
+    /// Hash functions m (published: 48).
+    pub hashes: usize,
+    /// Bits of a code τ (published: 3).
+    pub bits: usize,
+}
+
+impl Default for SdimConfig {
+    fn default() -> Self {
+        Self { hashes: 12, bits: 3 }
+    }
+}
+
+/// Sampling-based deep interest modelling.
+#[derive(Debug)]
+pub struct Sdim {
+    projections: BufferId,
+    out: ParamId,
+    width: usize,
+    config: SdimConfig,
+}
+
+impl Sdim {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no hash or codes beyond 16 bits.
+    pub fn new(builder: &mut Builder<'_>, config: &SdimConfig) -> Result<Self> {
+        if config.hashes == 0 || !(1..=16).contains(&config.bits) {
+            let value = format!("{} hashes x {} bits", config.hashes, config.bits);
+            return Err(Error::config("sdim", value, "at least one hash, 1 to 16 bits"));
+        }
+        let width = builder.width();
+        Ok(Self {
+            projections: builder.buffer("projections", width, config.hashes * config.bits, Init::Normal(1.0)),
+            out: builder.param("out", width, width, Init::XavierNormal),
+            width,
+            config: config.clone(),
+        })
+    }
+}
+
+impl SequenceEncoder for Sdim {
+    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
+        let (projections, out) = (pass.buffer(self.projections), pass.param(self.out));
+        let SdimConfig { hashes, bits } = self.config;
+        let offsets = &input.events.offsets;
+        let pooled = ops::hash_pool(&mut pass.tape, &input.target, &input.rows, offsets, &projections, hashes, bits);
+        Ok(Interest::one(ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None)))
+    }
+
+    fn cost(&self, _pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
+        let (b, n, d) = (events.targets.len(), events.items.len(), self.width);
+        Ok(Cost::encoder((n + b) * d * self.config.hashes * self.config.bits + b * d * d))
+    }
+}

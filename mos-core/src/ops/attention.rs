@@ -1,0 +1,204 @@
+//! Target attention over jagged histories, in folded form.
+//!
+//! softmax(q W_q (H W_k)ᵀ) H W_v = (softmax((q W_q W_kᵀ) Hᵀ) H) W_v: with W_k on the query's side and W_v behind the
+//! sum the rows themselves are never projected, which costs 4nd + 4d² instead of 2nd² + 2nd + 2d² multiply-adds.
+
+use super::{add_product, axpy, dense::softmax, dot};
+use crate::{Mat, Offsets, Tape, cost::count};
+
+/// Per head h: o_h = Σ_t softmax_t(scale q_h · row_t) row_t, over the `top_k` best rows where it is given (ties: the
+/// most recent). An empty segment gives zeros.
+///
+/// # Shapes
+/// `queries: [B, H d]`, `rows: [N, d]` → `[B, H d]`
+pub fn attend(
+    tape: &mut Tape,
+    queries: &Mat,
+    rows: &Mat,
+    offsets: &Offsets,
+    heads: usize,
+    scale: f32,
+    top_k: Option<usize>,
+) -> Mat {
+    let (b, d) = (offsets.segments(), rows.cols());
+    assert_eq!((queries.rows(), queries.cols()), (b, heads * d), "attend: one query per head and segment");
+    let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
+    count(heads * d * offsets.lengths().map(|n| n + keep(n)).sum::<usize>());
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    // Chosen rows, relative to their segment, of all (segment, head) in turn; empty where all are chosen.
+    type Saved = (Vec<f32>, Vec<u32>);
+    tape.record(
+        &[queries, rows],
+        (b, heads * d),
+        |v| {
+            let mut out = vec![0.0; b * heads * d];
+            let (mut weights, mut chosen) = (Vec::new(), Vec::new());
+            for (s, range) in of_forward.ranges().enumerate() {
+                let history = &v[1][range.start * d..range.end * d];
+                for h in 0..heads {
+                    let at = (s * heads + h) * d..(s * heads + h + 1) * d;
+                    let q = &v[0][at.clone()];
+                    let mut w: Vec<f32> = history.chunks_exact(d).map(|row| scale * dot(q, row)).collect();
+                    let pick = top(&w, keep(w.len()));
+                    if let Some(pick) = &pick {
+                        w = pick.iter().map(|t| w[*t as usize]).collect();
+                    }
+                    softmax(&mut w);
+                    let out = &mut out[at];
+                    match pick {
+                        None => history.chunks_exact(d).zip(&w).for_each(|(row, w)| axpy(*w, row, out)),
+                        Some(pick) => {
+                            let row = |t: &u32| &history[*t as usize * d..(*t as usize + 1) * d];
+                            pick.iter().zip(&w).for_each(|(t, w)| axpy(*w, row(t), out));
+                            chosen.extend(pick);
+                        }
+                    }
+                    weights.extend(w);
+                }
+            }
+            (out, (weights, chosen))
+        },
+        move |back, (weights, chosen): Saved| {
+            let (mut weights, mut chosen) = (weights.as_slice(), chosen.as_slice());
+            let (to_queries, to_rows) = back.grads.split_at_mut(1);
+            for (s, range) in of_backward.ranges().enumerate() {
+                let n = range.len();
+                let k = keep(n);
+                let history = &back.values[1][range.start * d..range.end * d];
+                let to_history = &mut to_rows[0][range.start * d..range.end * d];
+                for h in 0..heads {
+                    let at = (s * heads + h) * d..(s * heads + h + 1) * d;
+                    let (g, q) = (&back.out[at.clone()], &back.values[0][at.clone()]);
+                    let to_query = &mut to_queries[0][at];
+                    let (w, rest) = weights.split_at(k);
+                    weights = rest;
+                    let pick;
+                    (pick, chosen) = if k < n { chosen.split_at(k) } else { (&[][..], chosen) };
+                    let place = |i: usize| if k < n { pick[i] as usize * d } else { i * d };
+                    let to_weight: Vec<f32> = (0..k).map(|i| dot(g, &history[place(i)..place(i) + d])).collect();
+                    let mean = dot(&to_weight, w);
+                    for i in 0..k {
+                        let to_score = scale * w[i] * (to_weight[i] - mean);
+                        let p = place(i);
+                        axpy(to_score, &history[p..p + d], to_query);
+                        let row = &mut to_history[p..p + d];
+                        for j in 0..d {
+                            row[j] += w[i] * g[j] + to_score * q[j];
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Places of the k largest scores in time order (ties: the latest); `None` if that is all of them.
+fn top(scores: &[f32], k: usize) -> Option<Vec<u32>> {
+    if k >= scores.len() {
+        return None;
+    }
+    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+    let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(b.cmp(a));
+    order.select_nth_unstable_by(k, better);
+    order.truncate(k);
+    order.sort_unstable();
+    Some(order)
+}
+
+/// Block-diagonal linear map: head h's block of x times block h of w.
+///
+/// # Shapes
+/// `x: [B, H a]`, `w: [H a, c]` → `[B, H c]`
+pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
+    let (b, a, c) = (x.rows(), x.cols() / heads, w.cols());
+    assert_eq!(w.rows(), heads * a, "head_project: one block of w per head");
+    count(b * heads * a * c);
+    tape.record(
+        &[x, w],
+        (b, heads * c),
+        |v| {
+            let mut out = vec![0.0; b * heads * c];
+            for (i, (x, out)) in v[0].chunks(a).zip(out.chunks_mut(c)).enumerate() {
+                let w = &v[1][(i % heads) * a * c..];
+                x.iter().zip(w.chunks(c)).for_each(|(x, w)| axpy(*x, w, out));
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (i, (x, g)) in back.values[0].chunks(a).zip(back.out.chunks(c)).enumerate() {
+                let block = (i % heads) * a * c;
+                for j in 0..a {
+                    let at = block + j * c..block + (j + 1) * c;
+                    back.grads[0][i * a + j] += dot(g, &back.values[1][at.clone()]);
+                    axpy(x[j], g, &mut back.grads[1][at]);
+                }
+            }
+        },
+    )
+}
+
+/// relu(Wᵀ [q; h; q − h; q ∗ h] + b) for each behaviour h and its target q, folded: with W's row blocks W_1..W_4 this is
+/// (W_1 + W_3)ᵀ q + (W_2 − W_3 + diag(q) W_4)ᵀ h, so a behaviour costs d F multiply-adds instead of 4 d F.
+///
+/// # Shapes
+/// `q: [B, d]`, `rows: [N, d]`, `w: [4 d, F]`, `b: [1, F]` → `[N, F]`
+pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &Mat, b: &Mat) -> Mat {
+    let (d, f, n) = (q.cols(), w.cols(), rows.rows());
+    assert_eq!(w.rows(), 4 * d, "din_hidden: four blocks of w");
+    count(2 * q.rows() * d * f + n * d * f);
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    let block = move |i: usize| i * d * f..(i + 1) * d * f;
+    let matrix = move |w: &[f32], q: &[f32]| -> Vec<f32> {
+        let (w2, w3, w4) = (&w[block(1)], &w[block(2)], &w[block(3)]);
+        (0..d * f).map(|i| w2[i] - w3[i] + q[i / f] * w4[i]).collect()
+    };
+    tape.record(
+        &[q, rows, w, b],
+        (n, f),
+        |v| {
+            let mut out = Vec::with_capacity(n * f);
+            let sum: Vec<f32> = v[2][block(0)].iter().zip(&v[2][block(2)]).map(|(a, b)| a + b).collect();
+            for (q, range) in v[0].chunks(d).zip(of_forward.ranges()) {
+                let mut base = v[3].clone();
+                q.iter().zip(sum.chunks(f)).for_each(|(q, w)| axpy(*q, w, &mut base));
+                let from = out.len();
+                out.extend(base.repeat(range.len()));
+                let m = matrix(&v[2], q);
+                let rows = &v[1][range.start * d..range.end * d];
+                add_product((rows, (range.len(), d), false), (&m, (d, f), false), &mut out[from..], (range.len(), f));
+            }
+            out.iter_mut().for_each(|y| *y = y.max(0.0));
+            let active: Vec<bool> = out.iter().map(|y| *y > 0.0).collect();
+            (out, active)
+        },
+        move |back, active| {
+            let grad: Vec<f32> = back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();
+            let w = &back.values[2];
+            for (s, range) in of_backward.ranges().enumerate().filter(|(_, r)| !r.is_empty()) {
+                let q = &back.values[0][s * d..(s + 1) * d];
+                let (n, rows) = (range.len(), &back.values[1][range.start * d..range.end * d]);
+                let g = &grad[range.start * f..range.end * f];
+                let m = matrix(w, q);
+                let to_rows = &mut back.grads[1][range.start * d..range.end * d];
+                add_product((g, (n, f), false), (&m, (d, f), true), to_rows, (n, d));
+                let mut to_matrix = vec![0.0; d * f];
+                add_product((rows, (n, d), true), (g, (n, f), false), &mut to_matrix, (d, f));
+                let mut to_base = vec![0.0; f];
+                g.chunks(f).for_each(|g| axpy(1.0, g, &mut to_base));
+                axpy(1.0, &to_base, &mut back.grads[3]);
+                for i in 0..d {
+                    let at = i * f..(i + 1) * f;
+                    let [w1, w3, w4] = [0, 2, 3].map(|b| &w[block(b)][at.clone()]);
+                    back.grads[0][s * d + i] +=
+                        dot(&to_base, w1) + dot(&to_base, w3) + dot(&to_matrix[at.clone()], w4);
+                    let to_w = &mut back.grads[2];
+                    axpy(q[i], &to_base, &mut to_w[block(0)][at.clone()]);
+                    axpy(q[i], &to_base, &mut to_w[block(2)][at.clone()]);
+                    axpy(1.0, &to_matrix[at.clone()], &mut to_w[block(1)][at.clone()]);
+                    axpy(-1.0, &to_matrix[at.clone()], &mut to_w[block(2)][at.clone()]);
+                    axpy(q[i], &to_matrix[at.clone()], &mut to_w[block(3)][at]);
+                }
+            }
+        },
+    )
+}

@@ -1,0 +1,403 @@
+//! Operations on matrices.
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::{add_product, axpy, dot};
+use crate::{Mat, Tape, cost::count};
+
+/// What follows a linear map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// max(0, x).
+    Relu,
+}
+
+/// act(x W + b)
+///
+/// # Shapes
+/// `x: [R, I]`, `w: [I, O]`, `b: [1, O]` → `[R, O]`
+pub fn linear(tape: &mut Tape, x: &Mat, w: &Mat, b: Option<&Mat>, activation: Activation) -> Mat {
+    let (r, i, o) = (x.rows(), x.cols(), w.cols());
+    assert_eq!(i, w.rows(), "linear: x has {i} columns, w {} rows", w.rows());
+    count(r * i * o);
+    let relu = activation == Activation::Relu;
+    let keep = relu && tape.is_training();
+    let inputs: Vec<&Mat> = [x, w].into_iter().chain(b).collect();
+    tape.record(
+        &inputs,
+        (r, o),
+        |v| {
+            let mut out = match v.get(2) {
+                Some(b) => b.repeat(r),
+                None => vec![0.0; r * o],
+            };
+            add_product((&v[0], (r, i), false), (&v[1], (i, o), false), &mut out, (r, o));
+            if relu {
+                out.iter_mut().for_each(|y| *y = y.max(0.0));
+            }
+            let active = if keep { out.iter().map(|y| *y > 0.0).collect() } else { Vec::new() };
+            (out, active)
+        },
+        move |back, active: Vec<bool>| {
+            let masked: Vec<f32>;
+            let grad = if relu {
+                masked = back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();
+                &masked
+            } else {
+                back.out
+            };
+            add_product((grad, (r, o), false), (&back.values[1], (i, o), true), &mut back.grads[0], (r, i));
+            add_product((&back.values[0], (r, i), true), (grad, (r, o), false), &mut back.grads[1], (i, o));
+            if let Some(bias) = back.grads.get_mut(2) {
+                grad.chunks(o).for_each(|g| axpy(1.0, g, bias));
+            }
+        },
+    )
+}
+
+/// a bᵀ
+///
+/// # Shapes
+/// `a: [R, K]`, `b: [S, K]` → `[R, S]`
+pub fn matmul_nt(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
+    let (r, k, s) = (a.rows(), a.cols(), b.rows());
+    assert_eq!(k, b.cols(), "matmul_nt: widths differ");
+    count(r * k * s);
+    tape.record(
+        &[a, b],
+        (r, s),
+        |v| {
+            let mut out = vec![0.0; r * s];
+            add_product((&v[0], (r, k), false), (&v[1], (s, k), true), &mut out, (r, s));
+            (out, ())
+        },
+        move |back, ()| {
+            add_product((back.out, (r, s), false), (&back.values[1], (s, k), false), &mut back.grads[0], (r, k));
+            add_product((back.out, (r, s), true), (&back.values[0], (r, k), false), &mut back.grads[1], (s, k));
+        },
+    )
+}
+
+/// Columns side by side.
+///
+/// # Shapes
+/// each `[R, c_i]` → `[R, Σ c_i]`
+pub fn concat(tape: &mut Tape, parts: &[&Mat]) -> Mat {
+    let rows = parts[0].rows();
+    let widths: Vec<usize> = parts.iter().map(|p| p.cols()).collect();
+    let total: usize = widths.iter().sum();
+    let of_backward = widths.clone();
+    tape.record(
+        parts,
+        (rows, total),
+        |v| {
+            let mut out = Vec::with_capacity(rows * total);
+            for r in 0..rows {
+                for (part, w) in v.iter().zip(&widths) {
+                    out.extend_from_slice(&part[r * w..(r + 1) * w]);
+                }
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (r, row) in back.out.chunks(total.max(1)).enumerate() {
+                let mut at = 0;
+                for (grad, w) in back.grads.iter_mut().zip(&of_backward) {
+                    axpy(1.0, &row[at..at + w], &mut grad[r * w..(r + 1) * w]);
+                    at += w;
+                }
+            }
+        },
+    )
+}
+
+/// a + b, of one shape.
+pub fn add(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
+    assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "add: shapes differ");
+    tape.record(
+        &[a, b],
+        (a.rows(), a.cols()),
+        |v| (v[0].iter().zip(&v[1]).map(|(a, b)| a + b).collect(), ()),
+        |back, ()| back.grads.iter_mut().for_each(|g| axpy(1.0, back.out, g)),
+    )
+}
+
+/// a * b element by element, of one shape.
+pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
+    assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "mul: shapes differ");
+    tape.record(
+        &[a, b],
+        (a.rows(), a.cols()),
+        |v| (v[0].iter().zip(&v[1]).map(|(a, b)| a * b).collect(), ()),
+        |back, ()| {
+            for (i, g) in back.out.iter().enumerate() {
+                back.grads[0][i] += g * back.values[1][i];
+                back.grads[1][i] += g * back.values[0][i];
+            }
+        },
+    )
+}
+
+/// Row r is `x[index[r]]`.
+///
+/// # Shapes
+/// `x: [S, d]`, `index: [R]` → `[R, d]`
+pub fn gather_rows(tape: &mut Tape, x: &Mat, index: &[u32]) -> Mat {
+    sum_gathered(tape, &[(x, index)])
+}
+
+/// Row r is the sum over tables of `table[index[r]]`.
+///
+/// # Shapes
+/// each table `[S_i, d]` with an index `[R]` → `[R, d]`
+pub fn sum_gathered(tape: &mut Tape, tables: &[(&Mat, &[u32])]) -> Mat {
+    let (rows, d) = (tables[0].1.len(), tables[0].0.cols());
+    let inputs: Vec<&Mat> = tables.iter().map(|(t, _)| *t).collect();
+    let at = move |i: u32| i as usize * d..(i as usize + 1) * d;
+    let training = tape.is_training();
+    tape.record(
+        &inputs,
+        (rows, d),
+        |v| {
+            let mut out = Vec::with_capacity(rows * d);
+            tables[0].1.iter().for_each(|i| out.extend_from_slice(&v[0][at(*i)]));
+            for (table, (_, index)) in v.iter().zip(tables).skip(1) {
+                out.chunks_mut(d.max(1)).zip(*index).for_each(|(o, i)| axpy(1.0, &table[at(*i)], o));
+            }
+            let kept = if training { tables.iter().map(|(_, i)| i.to_vec()).collect() } else { Vec::new() };
+            (out, kept)
+        },
+        move |back, kept: Vec<Vec<u32>>| {
+            for (grad, index) in back.grads.iter_mut().zip(&kept) {
+                back.out.chunks(d.max(1)).zip(index).for_each(|(g, i)| axpy(1.0, g, &mut grad[at(*i)]));
+            }
+        },
+    )
+}
+
+/// Row `index[r]` is `x[r]`, all others are zero; no index occurs twice.
+///
+/// # Shapes
+/// `x: [R, d]` → `[rows, d]`
+pub fn scatter_rows(tape: &mut Tape, x: &Mat, index: &[u32], rows: usize) -> Mat {
+    let d = x.cols();
+    let at = move |i: u32| i as usize * d..(i as usize + 1) * d;
+    let kept = index.to_vec();
+    tape.record(
+        &[x],
+        (rows, d),
+        |v| {
+            let mut out = vec![0.0; rows * d];
+            v[0].chunks(d.max(1)).zip(index).for_each(|(x, i)| out[at(*i)].copy_from_slice(x));
+            (out, ())
+        },
+        move |back, ()| {
+            for (grad, i) in back.grads[0].chunks_mut(d.max(1)).zip(&kept) {
+                axpy(1.0, &back.out[at(*i)], grad);
+            }
+        },
+    )
+}
+
+/// softmax(x / temperature) of each row.
+pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
+    let (rows, cols) = (x.rows(), x.cols());
+    tape.record(
+        &[x],
+        (rows, cols),
+        |v| {
+            let mut out = v[0].clone();
+            for row in out.chunks_mut(cols.max(1)) {
+                row.iter_mut().for_each(|x| *x /= temperature);
+                softmax(row);
+            }
+            (out.clone(), out)
+        },
+        move |back, p| {
+            let rows = p.chunks(cols.max(1)).zip(back.out.chunks(cols.max(1)));
+            for (grad, (p, g)) in back.grads[0].chunks_mut(cols.max(1)).zip(rows) {
+                let mean = dot(p, g);
+                for i in 0..cols {
+                    grad[i] += p[i] * (g[i] - mean) / temperature;
+                }
+            }
+        },
+    )
+}
+
+/// Softmax in place.
+pub(super) fn softmax(row: &mut [f32]) {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x = (*x - most).exp());
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|x| *x /= sum);
+}
+
+/// Each row divided by its length; a row shorter than 1e-6 becomes zero.
+pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
+    let (rows, d) = (x.rows(), x.cols());
+    tape.record(
+        &[x],
+        (rows, d),
+        |v| {
+            let mut out = v[0].clone();
+            let norms: Vec<f32> = out.chunks_mut(d.max(1)).map(unit).collect();
+            (out.clone(), (out, norms))
+        },
+        move |back, (out, norms)| {
+            for (r, norm) in norms.iter().enumerate().filter(|(_, n)| **n > 0.0) {
+                let at = r * d..(r + 1) * d;
+                add_unit_grad(&out[at.clone()], *norm, &back.out[at.clone()], &mut back.grads[0][at]);
+            }
+        },
+    )
+}
+
+/// Scales a row to length 1 and returns its length; a row shorter than 1e-6 becomes zero and returns 0.
+pub(super) fn unit(row: &mut [f32]) -> f32 {
+    let norm = dot(row, row).sqrt();
+    let norm = if norm > 1e-6 { norm } else { 0.0 };
+    row.iter_mut().for_each(|x| *x = if norm > 0.0 { *x / norm } else { 0.0 });
+    norm
+}
+
+/// Adds the gradient of x through y = x / |x|: (g - y (y·g)) / |x|.
+pub(super) fn add_unit_grad(y: &[f32], norm: f32, g: &[f32], grad: &mut [f32]) {
+    let along = dot(y, g);
+    for i in 0..y.len() {
+        grad[i] += (g[i] - y[i] * along) / norm;
+    }
+}
+
+/// Layer norm of each row, eps 1e-5 (Ba et al. 2016).
+///
+/// # Shapes
+/// `x: [R, d]`, `gain, bias: [1, d]` → `[R, d]`
+pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat) -> Mat {
+    let (rows, d) = (x.rows(), x.cols());
+    tape.record(
+        &[x, gain, bias],
+        (rows, d),
+        |v| {
+            let mut normal = v[0].clone();
+            let mut scales = Vec::with_capacity(rows);
+            for row in normal.chunks_mut(d.max(1)) {
+                let mean = row.iter().sum::<f32>() / d as f32;
+                row.iter_mut().for_each(|x| *x -= mean);
+                let scale = 1.0 / (dot(row, row) / d as f32 + 1e-5).sqrt();
+                row.iter_mut().for_each(|x| *x *= scale);
+                scales.push(scale);
+            }
+            let row_out = |row: &[f32]| -> Vec<f32> { (0..d).map(|i| row[i] * v[1][i] + v[2][i]).collect() };
+            (normal.chunks(d.max(1)).flat_map(row_out).collect(), (normal, scales))
+        },
+        move |back, (normal, scales)| {
+            for (r, scale) in scales.iter().enumerate() {
+                let at = r * d..(r + 1) * d;
+                let (y, g) = (&normal[at.clone()], &back.out[at.clone()]);
+                let through: Vec<f32> = g.iter().zip(&back.values[1]).map(|(g, w)| g * w).collect();
+                let (mean, along) = (through.iter().sum::<f32>() / d as f32, dot(&through, y) / d as f32);
+                for i in 0..d {
+                    back.grads[0][r * d + i] += scale * (through[i] - mean - y[i] * along);
+                    back.grads[1][i] += g[i] * y[i];
+                    back.grads[2][i] += g[i];
+                }
+            }
+        },
+    )
+}
+
+/// Zeroes each value with probability `rate` and scales the rest up; does nothing when scoring.
+pub fn dropout(tape: &mut Tape, x: &Mat, rate: f32, rng: &mut ChaCha8Rng) -> Mat {
+    if !tape.is_training() || rate == 0.0 {
+        return x.clone();
+    }
+    let keep = 1.0 / (1.0 - rate);
+    let mask: Vec<f32> =
+        (0..x.rows() * x.cols()).map(|_| if rng.random::<f32>() < rate { 0.0 } else { keep }).collect();
+    tape.record(
+        &[x],
+        (x.rows(), x.cols()),
+        |v| (v[0].iter().zip(&mask).map(|(x, m)| x * m).collect(), mask.clone()),
+        |back, mask| {
+            for (i, m) in mask.iter().enumerate() {
+                back.grads[0][i] += back.out[i] * m;
+            }
+        },
+    )
+}
+
+/// Each row divided by its sum (of values that are not negative).
+pub fn renormalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
+    let (rows, cols) = (x.rows(), x.cols());
+    tape.record(
+        &[x],
+        (rows, cols),
+        |v| {
+            let share = |row: &[f32]| -> Vec<f32> { row.iter().map(|x| x / row.iter().sum::<f32>()).collect() };
+            let out: Vec<f32> = v[0].chunks(cols.max(1)).flat_map(share).collect();
+            (out.clone(), out)
+        },
+        move |back, out| {
+            for (r, g) in back.out.chunks(cols.max(1)).enumerate() {
+                let at = r * cols..(r + 1) * cols;
+                let (sum, along) = (back.values[0][at.clone()].iter().sum::<f32>(), dot(g, &out[at.clone()]));
+                back.grads[0][at].iter_mut().zip(g).for_each(|(to, g)| *to += (g - along) / sum);
+            }
+        },
+    )
+}
+
+/// Row b is Σ_e gates[b, e] parts_e[b].
+///
+/// # Shapes
+/// `gates: [B, E]`, each part `[B, d]` → `[B, d]`
+pub fn mix(tape: &mut Tape, gates: &Mat, parts: &[&Mat]) -> Mat {
+    let (b, e, d) = (gates.rows(), parts.len(), parts[0].cols());
+    assert_eq!(gates.cols(), e, "mix: one gate per part");
+    count(b * e * d);
+    let inputs: Vec<&Mat> = std::iter::once(gates).chain(parts.iter().copied()).collect();
+    tape.record(
+        &inputs,
+        (b, d),
+        |v| {
+            let mut out = vec![0.0; b * d];
+            for (r, row) in out.chunks_mut(d).enumerate() {
+                (0..e).for_each(|i| axpy(v[0][r * e + i], &v[1 + i][r * d..(r + 1) * d], row));
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (r, g) in back.out.chunks(d).enumerate() {
+                for i in 0..e {
+                    let at = r * d..(r + 1) * d;
+                    back.grads[0][r * e + i] += dot(g, &back.values[1 + i][at.clone()]);
+                    axpy(back.values[0][r * e + i], g, &mut back.grads[1 + i][at]);
+                }
+            }
+        },
+    )
+}
+
+/// Row r is `s[r] x[r]`.
+///
+/// # Shapes
+/// `x: [R, d]`, `s: [R, 1]` → `[R, d]`
+pub fn scale_rows(tape: &mut Tape, x: &Mat, s: &Mat) -> Mat {
+    let d = x.cols();
+    tape.record(
+        &[x, s],
+        (x.rows(), d),
+        |v| (v[0].iter().enumerate().map(|(i, x)| x * v[1][i / d]).collect(), ()),
+        move |back, ()| {
+            for (r, g) in back.out.chunks(d.max(1)).enumerate() {
+                let at = r * d..(r + 1) * d;
+                axpy(back.values[1][r], g, &mut back.grads[0][at.clone()]);
+                back.grads[1][r] += dot(g, &back.values[0][at]);
+            }
+        },
+    )
+}

@@ -1,0 +1,78 @@
+//! Locality-sensitive hashing of histories (SimHash; SDIM, arXiv 2205.10249).
+
+use super::{
+    add_product, axpy,
+    dense::{add_unit_grad, unit},
+};
+use crate::{Mat, Offsets, Tape, cost::count};
+
+/// SimHash codes: for each row, `hashes` codes of `bits` bits, bit = 1[x · r > 0].
+///
+/// # Shapes
+/// `values: [R, d]`, `projections: [d, hashes * bits]` → `[R, hashes]`
+pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize, bits: usize) -> Vec<u16> {
+    let (rows, width) = (values.len() / dim, hashes * bits);
+    count(rows * dim * width);
+    let mut signs = vec![0.0; rows * width];
+    add_product((values, (rows, dim), false), (projections, (dim, width), false), &mut signs, (rows, width));
+    signs.chunks(bits).map(|code| code.iter().fold(0, |c, s| c << 1 | u16::from(*s > 0.0))).collect()
+}
+
+/// For each hash the sum of the rows that share the target's code, scaled to length 1 (zero stays zero); the mean over
+/// hashes. The gradient reaches the rows, not the hash and not the target. Sums are additions and not counted.
+///
+/// # Shapes
+/// `target: [B, d]`, `rows: [N, d]`, `projections: [d, hashes * bits]` → `[B, d]`
+pub fn hash_pool(
+    tape: &mut Tape,
+    target: &Mat,
+    rows: &Mat,
+    offsets: &Offsets,
+    projections: &[f32],
+    hashes: usize,
+    bits: usize,
+) -> Mat {
+    let (b, d) = (target.rows(), target.cols());
+    let wanted = signatures(&target.to_vec(), d, projections, hashes, bits);
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[rows],
+        (b, d),
+        |v| {
+            let codes = signatures(&v[0], d, projections, hashes, bits);
+            let mut sums = vec![0.0; b * hashes * d];
+            for (s, range) in of_forward.ranges().enumerate() {
+                let want = &wanted[s * hashes..(s + 1) * hashes];
+                for r in range {
+                    let row = &v[0][r * d..(r + 1) * d];
+                    for h in (0..hashes).filter(|h| codes[r * hashes + h] == want[*h]) {
+                        axpy(1.0, row, &mut sums[(s * hashes + h) * d..(s * hashes + h + 1) * d]);
+                    }
+                }
+            }
+            let norms: Vec<f32> = sums.chunks_mut(d).map(unit).collect();
+            let mut out = vec![0.0; b * d];
+            for (s, out) in out.chunks_mut(d).enumerate() {
+                (0..hashes).for_each(|h| axpy(1.0 / hashes as f32, &sums[(s * hashes + h) * d..][..d], out));
+            }
+            (out, (sums, norms, codes, wanted))
+        },
+        move |back, (units, norms, codes, wanted)| {
+            let mut through = vec![0.0; d];
+            for (s, range) in of_backward.ranges().enumerate() {
+                let g: Vec<f32> = back.out[s * d..(s + 1) * d].iter().map(|g| g / hashes as f32).collect();
+                for h in 0..hashes {
+                    let at = s * hashes + h;
+                    if norms[at] == 0.0 {
+                        continue;
+                    }
+                    through.fill(0.0);
+                    add_unit_grad(&units[at * d..(at + 1) * d], norms[at], &g, &mut through);
+                    for r in range.clone().filter(|r| codes[r * hashes + h] == wanted[at]) {
+                        axpy(1.0, &through, &mut back.grads[0][r * d..(r + 1) * d]);
+                    }
+                }
+            }
+        },
+    )
+}

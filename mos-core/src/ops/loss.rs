@@ -1,0 +1,158 @@
+//! Losses, each a `[1, 1]` mean.
+
+use super::{
+    axpy,
+    dense::{add_unit_grad, unit},
+    dot,
+};
+use crate::{Mat, Tape, cost::count};
+
+/// Mean binary cross-entropy of logits.
+///
+/// # Shapes
+/// `logits: [B, 1]`, `labels: [B]` → `[1, 1]`
+pub fn bce_with_logits(tape: &mut Tape, logits: &Mat, labels: &[f32]) -> Mat {
+    let n = labels.len().max(1) as f32;
+    let kept = labels.to_vec();
+    tape.record(
+        &[logits],
+        (1, 1),
+        |v| {
+            let each = |(x, y): (&f32, &f32)| x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
+            (vec![v[0].iter().zip(labels).map(each).sum::<f32>() / n], ())
+        },
+        move |back, ()| {
+            for (i, y) in kept.iter().enumerate() {
+                let p = 1.0 / (1.0 + (-back.values[0][i]).exp());
+                back.grads[0][i] += back.out[0] * (p - y) / n;
+            }
+        },
+    )
+}
+
+/// Σ x² / rows
+pub fn mean_square(tape: &mut Tape, x: &Mat) -> Mat {
+    let n = x.rows().max(1) as f32;
+    tape.record(
+        &[x],
+        (1, 1),
+        |v| (vec![dot(&v[0], &v[0]) / n], ()),
+        move |back, ()| axpy(2.0 * back.out[0] / n, &back.values[0], &mut back.grads[0]),
+    )
+}
+
+/// Σ weight · scalar
+///
+/// # Shapes
+/// each `[1, 1]` → `[1, 1]`
+pub fn sum_scalars(tape: &mut Tape, parts: &[(&Mat, f32)]) -> Mat {
+    let inputs: Vec<&Mat> = parts.iter().map(|(m, _)| *m).collect();
+    let weights: Vec<f32> = parts.iter().map(|(_, w)| *w).collect();
+    let kept = weights.clone();
+    tape.record(
+        &inputs,
+        (1, 1),
+        |v| (vec![v.iter().zip(&weights).map(|(v, w)| v[0] * w).sum()], ()),
+        move |back, ()| back.grads.iter_mut().zip(&kept).for_each(|(g, w)| g[0] += w * back.out[0]),
+    )
+}
+
+const TINY: f32 = 1e-9;
+
+/// Minus the mutual information of the themes of paired items. With memberships p, J = Σ w p_i p_jᵀ over pairs (i, j, w),
+/// made symmetric and scaled to sum 1, and π its row sums, the loss is −Σ J_kk' log((J_kk' + ε) / ((π_k + ε)(π_k' + ε))):
+/// low when neighbours agree and all themes are used. No pairs: zero.
+///
+/// # Shapes
+/// `p: [U, K]` → `[1, 1]`
+pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32, f32)]) -> Mat {
+    let k = p.cols();
+    count(pairs.len() * k * k);
+    let kept = pairs.to_vec();
+    tape.record(
+        &[p],
+        (1, 1),
+        |v| {
+            let mut joint = vec![0.0; k * k];
+            for (i, j, w) in pairs {
+                let (a, b) = (&v[0][*i as usize * k..][..k], &v[0][*j as usize * k..][..k]);
+                (0..k).for_each(|r| axpy(w * a[r], b, &mut joint[r * k..(r + 1) * k]));
+            }
+            let total: f32 = joint.iter().sum();
+            if total <= 0.0 {
+                return (vec![0.0], (Vec::new(), 0.0));
+            }
+            let half: Vec<f32> =
+                (0..k * k).map(|i| (joint[i] + joint[i % k * k + i / k]) / (2.0 * total)).collect();
+            let share: Vec<f32> = half.chunks(k).map(|r| r.iter().sum()).collect();
+            let mut loss = 0.0;
+            // Derivative of the loss by J (π depends on J too), then by the unscaled, unsymmetrised sum.
+            let mut slope = vec![0.0; k * k];
+            let tail: Vec<f32> = (0..k)
+                .map(|r| (0..k).map(|c| half[r * k + c] / (share[r] + TINY)).sum::<f32>() * 2.0)
+                .collect();
+            for i in 0..k * k {
+                let (r, c) = (i / k, i % k);
+                let log = ((half[i] + TINY) / ((share[r] + TINY) * (share[c] + TINY))).ln();
+                loss -= half[i] * log;
+                slope[i] = -(log + half[i] / (half[i] + TINY)) + (tail[r] + tail[c]) / 2.0;
+            }
+            let mean = dot(&slope, &half);
+            let raw: Vec<f32> =
+                (0..k * k).map(|i| ((slope[i] + slope[i % k * k + i / k]) / 2.0 - mean) / total).collect();
+            (vec![loss], (raw, total))
+        },
+        move |back, (raw, total)| {
+            if total <= 0.0 {
+                return;
+            }
+            let g = back.out[0];
+            for (i, j, w) in &kept {
+                let (i, j) = (*i as usize * k, *j as usize * k);
+                for r in 0..k {
+                    let row = &raw[r * k..(r + 1) * k];
+                    back.grads[0][i + r] += g * w * dot(row, &back.values[0][j..j + k]);
+                    axpy(g * w * back.values[0][i + r], row, &mut back.grads[0][j..j + k]);
+                }
+            }
+        },
+    )
+}
+
+/// mean(1 − cos(r, c_z)) with the codes held fixed: pulls routing vectors towards the codes they chose.
+///
+/// # Shapes
+/// `r: [n, d]`, `codes: [K, d]`, `assigned: [n]` → `[1, 1]`
+pub fn cosine_commitment(tape: &mut Tape, r: &Mat, codes: &[f32], assigned: &[u32]) -> Mat {
+    let (n, d) = (r.rows(), r.cols());
+    let mut unit_codes = codes.to_vec();
+    unit_codes.chunks_mut(d).for_each(|c| {
+        unit(c);
+    });
+    let assigned = assigned.to_vec();
+    let (codes, chosen) = (unit_codes.clone(), assigned.clone());
+    tape.record(
+        &[r],
+        (1, 1),
+        |v| {
+            let mut sum = 0.0;
+            for (row, z) in v[0].chunks(d).zip(&assigned) {
+                let mut row = row.to_vec();
+                unit(&mut row);
+                sum += 1.0 - dot(&row, &unit_codes[*z as usize * d..][..d]);
+            }
+            (vec![sum / n.max(1) as f32], ())
+        },
+        move |back, ()| {
+            for (i, z) in chosen.iter().enumerate() {
+                let mut row = back.values[0][i * d..(i + 1) * d].to_vec();
+                let norm = unit(&mut row);
+                if norm > 0.0 {
+                    let g: Vec<f32> =
+                        codes[*z as usize * d..][..d].iter().map(|c| -c * back.out[0] / n as f32).collect();
+                    add_unit_grad(&row, norm, &g, &mut back.grads[0][i * d..(i + 1) * d]);
+                }
+            }
+        },
+    )
+}

@@ -1,0 +1,200 @@
+//! Every operation: its gradient against finite differences; jagged ones also against per-segment loops in f64.
+
+use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::{Init, Mat, Offsets, Tape};
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    mos_data::rng::stream(seed, "tests", &[])
+}
+
+fn random(rows: usize, cols: usize, seed: u64) -> Mat {
+    Mat::new(rows, cols, Init::Normal(0.7).values(rows, cols, &mut rng(seed)))
+}
+
+/// Compares the gradient of `sum(op(inputs) * weights)` with central differences, for every value of every input.
+fn check_gradients(inputs: &[Mat], op: impl Fn(&mut Tape, &[Mat]) -> Mat) {
+    let probe = |out: &Mat| Mat::new(out.rows(), out.cols(), Init::Normal(1.0).values(out.rows(), out.cols(), &mut rng(99)));
+    let value = |inputs: &[Mat]| {
+        let out = op(&mut Tape::scoring(), inputs);
+        let w = probe(&out).to_vec();
+        out.to_vec().iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>()
+    };
+    let mut tape = Tape::training();
+    let out = op(&mut tape, inputs);
+    let weighted = mul(&mut tape, &out, &probe(&out));
+    let ones = Mat::new(1, weighted.rows(), vec![1.0; weighted.rows()]);
+    let columns = Mat::new(weighted.cols(), 1, vec![1.0; weighted.cols()]);
+    let sums = linear(&mut tape, &weighted, &columns, None, Activation::None);
+    let total = linear(&mut tape, &ones, &sums, None, Activation::None);
+    let mut grads = tape.backward(&total).unwrap();
+    for (i, input) in inputs.iter().enumerate() {
+        let found = grads.take(input).unwrap_or_else(|| vec![0.0; input.rows() * input.cols()]);
+        for j in 0..found.len() {
+            let at = |step: f32| {
+                let mut moved = inputs.to_vec();
+                let mut values = input.to_vec();
+                values[j] += step;
+                moved[i] = Mat::new(input.rows(), input.cols(), values);
+                value(&moved)
+            };
+            let slope = ((at(2e-3) - at(-2e-3)) / 4e-3) as f32;
+            assert!((slope - found[j]).abs() < 2e-2 * (1.0 + slope.abs()), "input {i}[{j}]: {slope} against {}", found[j]);
+        }
+    }
+}
+
+fn borders() -> Offsets {
+    Offsets::from_lengths([3, 0, 1, 5])
+}
+
+#[test]
+fn gradients_of_dense_operations() {
+    let m = |r, c, s| random(r, c, s);
+    check_gradients(&[m(4, 3, 1), m(3, 5, 2), m(1, 5, 3)], |t, v| linear(t, &v[0], &v[1], Some(&v[2]), Activation::None));
+    check_gradients(&[m(4, 3, 1), m(3, 5, 2)], |t, v| linear(t, &v[0], &v[1], None, Activation::Relu));
+    check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| matmul_nt(t, &v[0], &v[1]));
+    check_gradients(&[m(4, 3, 1), m(4, 2, 2)], |t, v| concat(t, &[&v[0], &v[1], &v[0]]));
+    check_gradients(&[m(4, 3, 1), m(4, 3, 2)], |t, v| {
+        let sum = add(t, &v[0], &v[1]);
+        mul(t, &sum, &v[0])
+    });
+    check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| sum_gathered(t, &[(&v[0], &[1, 1, 3]), (&v[1], &[0, 1, 0])]));
+    check_gradients(&[m(2, 3, 1)], |t, v| scatter_rows(t, &v[0], &[3, 1], 5));
+    check_gradients(&[m(3, 4, 1)], |t, v| softmax_rows(t, &v[0], 0.5));
+    check_gradients(&[m(3, 4, 1)], |t, v| normalize_rows(t, &v[0]));
+    check_gradients(&[m(3, 4, 1)], |t, v| {
+        let p = softmax_rows(t, &v[0], 1.0);
+        renormalize_rows(t, &p)
+    });
+    check_gradients(&[m(3, 4, 1), m(1, 4, 2), m(1, 4, 3)], |t, v| layer_norm(t, &v[0], &v[1], &v[2]));
+    check_gradients(&[m(3, 2, 1), m(3, 4, 2), m(3, 4, 3)], |t, v| mix(t, &v[0], &[&v[1], &v[2]]));
+    check_gradients(&[m(3, 4, 1), m(3, 1, 2)], |t, v| scale_rows(t, &v[0], &v[1]));
+}
+
+#[test]
+fn gradients_of_jagged_operations() {
+    let (o, m) = (borders(), |r, c, s| random(r, c, s));
+    check_gradients(&[m(9, 3, 1)], |t, v| segment_mean(t, &v[0], &o));
+    check_gradients(&[m(9, 3, 1)], |t, v| pool_blocks(t, &v[0], &o, 2).0);
+    check_gradients(&[m(9, 3, 1), m(4, 3, 2)], |t, v| add_positions(t, &v[0], &o, &v[1]));
+    for soft in [false, true] {
+        check_gradients(&[m(9, 1, 1), m(9, 3, 2)], |t, v| weighted_sum(t, &v[0], &v[1], &o, soft));
+    }
+    for top in [None, Some(2)] {
+        check_gradients(&[m(4, 6, 1), m(9, 3, 2)], |t, v| attend(t, &v[0], &v[1], &o, 2, 0.6, top));
+    }
+    check_gradients(&[m(4, 6, 1), m(6, 2, 2)], |t, v| head_project(t, &v[0], &v[1], 2));
+    check_gradients(&[m(4, 2, 1), m(9, 2, 2), m(8, 3, 3), m(1, 3, 4)], |t, v| din_hidden(t, &v[0], &v[1], &o, &v[2], &v[3]));
+    let (target, projections) = (m(4, 3, 7), Init::Normal(1.0).values(3, 8, &mut rng(8)));
+    check_gradients(&[m(9, 3, 1)], |t, v| hash_pool(t, &target, &v[0], &o, &projections, 4, 2));
+}
+
+#[test]
+fn gradients_of_losses() {
+    check_gradients(&[random(4, 1, 1)], |t, v| bce_with_logits(t, &v[0], &[0.0, 1.0, 1.0, 0.0]));
+    check_gradients(&[random(4, 3, 1)], |t, v| mean_square(t, &v[0]));
+    check_gradients(&[random(1, 1, 1), random(1, 1, 2)], |t, v| sum_scalars(t, &[(&v[0], 2.0), (&v[1], -0.5)]));
+    check_gradients(&[random(5, 3, 1)], |t, v| {
+        let p = softmax_rows(t, &v[0], 1.0);
+        mutual_information(t, &p, &[(0, 1, 1.0), (1, 2, 2.0), (3, 4, 1.0), (4, 4, 1.0)])
+    });
+    check_gradients(&[random(3, 2, 1)], |t, v| cosine_commitment(t, &v[0], &[1.0, 0.5, -0.3, 2.0], &[0, 1, 1]));
+}
+
+#[test]
+fn mutual_information_prefers_agreement_and_balance() {
+    let loss = |rows: [[f32; 2]; 4]| {
+        let p = Mat::new(4, 2, rows.concat());
+        mutual_information(&mut Tape::scoring(), &p, &[(0, 1, 1.0), (2, 3, 1.0)]).to_vec()[0]
+    };
+    let (a, b) = ([0.99, 0.01], [0.01, 0.99]);
+    let agree = loss([a, a, b, b]);
+    assert!(agree < -0.5, "{agree}");
+    assert!(loss([a, [0.5, 0.5], b, [0.5, 0.5]]) > agree + 0.3, "a neighbour that does not care tells nothing");
+    assert!(loss([a, a, a, a]) > -0.05, "one theme for all must be worth nothing");
+}
+
+#[test]
+fn losses_match_reference_values() {
+    // torch 2.x binary_cross_entropy_with_logits([0.3, -1.2], [1, 0]).
+    let bce = bce_with_logits(&mut Tape::scoring(), &Mat::new(2, 1, vec![0.3, -1.2]), &[1.0, 0.0]).to_vec()[0];
+    let direct = (-(1.0f64 / (1.0 + (-0.3f64).exp())).ln() - (1.0 - 1.0 / (1.0 + 1.2f64.exp())).ln()) / 2.0;
+    assert!((f64::from(bce) - direct).abs() < 1e-6);
+}
+
+fn attend_oracle(q: &[f32], rows: &[f32], offsets: &Offsets, heads: usize, d: usize, top: Option<usize>) -> Vec<f64> {
+    let mut out = vec![0.0; offsets.segments() * heads * d];
+    for (s, range) in offsets.ranges().enumerate() {
+        for h in 0..heads {
+            let at = (s * heads + h) * d;
+            let score = |r: usize| (0..d).map(|i| f64::from(q[at + i]) * f64::from(rows[r * d + i])).sum::<f64>();
+            let mut all: Vec<(f64, usize)> = range.clone().map(|r| (score(r), r)).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            all.truncate(top.unwrap_or(usize::MAX));
+            let sum: f64 = all.iter().map(|(s, _)| s.exp()).sum();
+            for (s, r) in all {
+                (0..d).for_each(|i| out[at + i] += s.exp() / sum * f64::from(rows[r * d + i]));
+            }
+        }
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn attend_equals_its_oracle(lengths in prop::collection::vec(0usize..9, 1..6), seed in 0u64..1000, k in 1usize..6) {
+        let offsets = Offsets::from_lengths(lengths);
+        let (q, rows) = (random(offsets.segments(), 6, seed), random(offsets.rows(), 3, seed + 1));
+        for top in [None, Some(k)] {
+            let found = attend(&mut Tape::scoring(), &q, &rows, &offsets, 2, 1.0, top).to_vec();
+            let wanted = attend_oracle(&q.to_vec(), &rows.to_vec(), &offsets, 2, 3, top);
+            for (a, b) in found.iter().zip(&wanted) {
+                prop_assert!((f64::from(*a) - b).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn din_hidden_equals_the_unfolded_form(lengths in prop::collection::vec(0usize..6, 1..5), seed in 0u64..1000) {
+        let o = Offsets::from_lengths(lengths);
+        let (q, rows, w, b) = (random(o.segments(), 3, seed), random(o.rows(), 3, seed + 1), random(12, 4, seed + 2), random(1, 4, seed + 3));
+        let found = din_hidden(&mut Tape::scoring(), &q, &rows, &o, &w, &b).to_vec();
+        let (qv, rv) = (q.to_vec(), rows.to_vec());
+        let mut tokens = Vec::new();
+        for (s, range) in o.ranges().enumerate() {
+            for r in range {
+                let (q, h) = (&qv[s * 3..s * 3 + 3], &rv[r * 3..r * 3 + 3]);
+                tokens.extend(q.iter().chain(h).copied());
+                tokens.extend(q.iter().zip(h).map(|(q, h)| q - h));
+                tokens.extend(q.iter().zip(h).map(|(q, h)| q * h));
+            }
+        }
+        let plain = linear(&mut Tape::scoring(), &Mat::new(o.rows(), 12, tokens), &w, Some(&b), Activation::Relu).to_vec();
+        for (a, b) in found.iter().zip(&plain) {
+            prop_assert!((a - b).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn segments_do_not_see_each_other(lengths in prop::collection::vec(0usize..6, 2..5), seed in 0u64..1000) {
+        let o = Offsets::from_lengths(lengths.clone());
+        let (rows, scores) = (random(o.rows(), 3, seed), random(o.rows(), 1, seed + 1));
+        let (mean, sum) = (segment_mean(&mut Tape::scoring(), &rows, &o), weighted_sum(&mut Tape::scoring(), &scores, &rows, &o, true));
+        let (pooled, pooled_borders) = pool_blocks(&mut Tape::scoring(), &rows, &o, 2);
+        for (s, range) in o.ranges().enumerate() {
+            let part = |m: &Mat| Mat::new(range.len(), m.cols(), m.to_vec()[range.start * m.cols()..range.end * m.cols()].to_vec());
+            let one = Offsets::from_lengths([range.len()]);
+            prop_assert_eq!(&mean.to_vec()[s * 3..s * 3 + 3], &segment_mean(&mut Tape::scoring(), &part(&rows), &one).to_vec()[..]);
+            let alone = weighted_sum(&mut Tape::scoring(), &part(&scores), &part(&rows), &one, true).to_vec();
+            prop_assert_eq!(&sum.to_vec()[s * 3..s * 3 + 3], &alone[..]);
+            let block = pooled_borders.range(s);
+            let alone = pool_blocks(&mut Tape::scoring(), &part(&rows), &one, 2).0.to_vec();
+            prop_assert_eq!(&pooled.to_vec()[block.start * 3..block.end * 3], &alone[..]);
+        }
+    }
+}
