@@ -136,14 +136,13 @@ fn gradients(spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
     // The router learns from its own losses, and its choices have no derivative.
     for (name, grad) in grads.iter().filter(|(name, _)| !name.contains("router")) {
         for j in (0..grad.len()).step_by((grad.len() / 5).max(1)) {
-            let mut slope = |step: f32| -> std::result::Result<f32, String> {
-                let mut at = |step: f32| probe.loss_moved(batch, name, j, step).map_err(|e| e.to_string());
-                Ok((at(step)? - at(-step)?) / (2.0 * step))
-            };
-            let (wide, narrow) = (slope(2e-3)?, slope(1e-3)?);
+            let mut at = |step: f32| probe.loss_moved(batch, name, j, step).map_err(|e| e.to_string());
+            let (here, up, down) = (at(0.0)?, at(2e-3)?, at(-2e-3)?);
+            let (right, left) = ((up - here) / 2e-3, (here - down) / 2e-3);
+            let (wide, narrow) = ((up - down) / 4e-3, (at(1e-3)? - at(-1e-3)?) / 2e-3);
             let near = |a: f32, b: f32| (a - b).abs() <= 1e-2 * (0.2 + b.abs());
             places += 1;
-            if near(wide, narrow) {
+            if near(wide, narrow) && near(right, left) {
                 compared += 1;
                 if !near(grad[j], narrow) {
                     return Err(format!("gradient of {name}[{j}] is {} but the loss moves by {narrow}", grad[j]));

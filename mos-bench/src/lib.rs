@@ -1,1 +1,11 @@
-//! Harness that trains, measures and prints the accuracy and cost tables.
+//! The harness: experiment configurations, training protocol, metrics, statistics, run folders, tables.
+//!
+//! A run writes typed results first ([`results::Results`], JSON); every table is rendered from them.
+
+pub mod config;
+pub mod experiment;
+pub mod metrics;
+pub mod results;
+pub mod stats;
+pub mod tables;
+pub mod train;

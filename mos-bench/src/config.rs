@@ -1,0 +1,179 @@
+//! One file = one experiment.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, bail};
+use mos_baselines::Spec;
+use mos_core::{Adam, ModelConfig, TrainConfig};
+use mos_data::{Dataset, prepare, sources::synthetic::SyntheticConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// Where the data comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Data {
+    /// The generator; its task comes with it.
+    Synthetic {
+        /// The generator's choices.
+        #[serde(default)]
+        generator: SyntheticConfig,
+    },
+}
+
+/// What is trained and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the run folder.
+    pub name: String,
+    /// Data.
+    pub data: Data,
+    /// Encoders of the table.
+    pub encoders: Vec<String>,
+    /// Mixtures of the table, each around each encoder.
+    pub mixtures: Vec<String>,
+    /// Print the rows `popularity`, `target_only` and `shuffled_history` too.
+    #[serde(default = "yes")]
+    pub controls: bool,
+    /// Options of encoders and mixtures, by name.
+    #[serde(default)]
+    pub options: BTreeMap<String, Value>,
+    /// One training for each seed.
+    pub seeds: Vec<u64>,
+    /// Most recent behaviours that a history keeps.
+    pub max_length: usize,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// Passes over the training samples.
+    pub epochs: usize,
+    /// Validations in each epoch; the best by AUC + gAUC is tested.
+    pub validations: usize,
+    /// Features and head.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// Optimizer.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Experiment {
+    /// The quick tour: all encoders in all mixtures on synthetic data.
+    pub fn quick() -> Self {
+        let names = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        Self {
+            name: "quick".into(),
+            data: Data::Synthetic { generator: SyntheticConfig::default() },
+            encoders: names(&["mean", "din", "twin", "sdim"]),
+            mixtures: names(&["none", "scales", "gshard", "mos", "mos-vq", "random_themes", "oracle_themes"]),
+            controls: true,
+            options: BTreeMap::new(),
+            seeds: vec![1, 2, 3],
+            max_length: 128,
+            batch: 512,
+            epochs: 5,
+            validations: 1,
+            model: ModelConfig::default(),
+            train: TrainConfig { adam: Adam { lr: 6e-3, ..Adam::default() }, ..TrainConfig::default() },
+        }
+    }
+
+    /// Reads a TOML file and applies `key=value` overrides (`train.adam.lr=0.001`).
+    ///
+    /// # Errors
+    /// A file that cannot be read, a key that does not exist, a value of the wrong kind; each names the place.
+    pub fn read(path: Option<&Path>, overrides: &[String]) -> anyhow::Result<Self> {
+        let mut table = match path {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                text.parse::<toml::Table>().with_context(|| path.display().to_string())?
+            }
+            None => toml::Table::try_from(Self::quick())?,
+        };
+        for change in overrides {
+            let Some((key, value)) = change.split_once('=') else {
+                bail!("--set {change}: needs the form key=value");
+            };
+            // A bare word is a string, anything else is read as TOML.
+            let value = format!("v = {value}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut t| t.remove("v"))
+                .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+            let mut at = &mut table;
+            let mut parts = key.split('.').peekable();
+            while let Some(part) = parts.next() {
+                if parts.peek().is_none() {
+                    at.insert(part.to_owned(), value);
+                    break;
+                }
+                at = at
+                    .entry(part)
+                    .or_insert_with(|| toml::Table::new().into())
+                    .as_table_mut()
+                    .with_context(|| format!("--set {change}: {part} is not a table"))?;
+            }
+        }
+        let place = path.map_or("--set".to_owned(), |p| p.display().to_string());
+        let experiment: Self = toml::Value::Table(table).try_into().context(place)?;
+        experiment.check()?;
+        Ok(experiment)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let lists = [self.encoders.is_empty(), self.mixtures.is_empty(), self.seeds.is_empty()];
+        if lists.contains(&true) || self.batch == 0 || self.epochs == 0 || self.validations == 0 || self.max_length == 0 {
+            bail!("encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0");
+        }
+        if self.train.shards == 0 {
+            bail!("train.shards must be at least 1");
+        }
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        if seeds.len() < self.seeds.len() {
+            bail!("seeds: a seed stands there twice, which would count one run as two");
+        }
+        if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
+            bail!("name = {:?}: must be the name of a folder", self.name);
+        }
+        Ok(())
+    }
+
+    /// Loads and prepares the data.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn load(&self) -> anyhow::Result<Dataset> {
+        match &self.data {
+            Data::Synthetic { generator } => Ok(prepare(generator.generate()?, &generator.task())?),
+        }
+    }
+
+    /// The cells of the table, in order, with their options.
+    pub fn specs(&self) -> Vec<Spec> {
+        let options = |name: &str| self.options.get(name).cloned().unwrap_or_default();
+        let cell = |encoder: &String, mixture: &String| Spec {
+            encoder: encoder.clone(),
+            mixture: mixture.clone(),
+            encoder_options: options(encoder),
+            mixture_options: options(mixture),
+        };
+        self.encoders.iter().flat_map(|e| self.mixtures.iter().map(move |m| cell(e, m))).collect()
+    }
+
+    /// SHA-256 of the resolved configuration.
+    ///
+    /// # Errors
+    /// None in practice: the configuration is plain data.
+    pub fn sha256(&self) -> anyhow::Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(self)?);
+        Ok(mos_data::rng::hex(hash))
+    }
+}

@@ -1,0 +1,215 @@
+//! What a run found, as it stands in `results.json`. Metrics are fractions; what is absent is `null`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::Context as _;
+use mos_core::Cost;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{Interval, Paired, holm, paired_t, t_interval};
+
+/// The data of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Name.
+    pub name: String,
+    /// Hash of the log.
+    pub sha256: String,
+    /// Hash of the samples.
+    pub split_sha256: String,
+    /// Users.
+    pub users: usize,
+    /// Items.
+    pub items: usize,
+    /// Training samples.
+    pub train_samples: usize,
+    /// Validation samples.
+    pub valid_samples: usize,
+    /// Test samples.
+    pub test_samples: usize,
+    /// Test AUC of the true click probabilities (synthetic data).
+    pub bayes_auc: Option<f64>,
+}
+
+/// One training with one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Seed.
+    pub seed: u64,
+    /// Test AUC.
+    pub auc: Option<f64>,
+    /// Test gAUC over users, weighted by impressions.
+    pub gauc: Option<f64>,
+    /// The same weighted by positives.
+    pub gauc_positives: Option<f64>,
+    /// The same unweighted.
+    pub gauc_uniform: Option<f64>,
+    /// Share of users with both labels.
+    pub gauc_users: f64,
+    /// Test log loss.
+    pub logloss: Option<f64>,
+    /// Best validation AUC + gAUC.
+    pub valid: Option<f64>,
+    /// Optimizer step with the best validation.
+    pub best_step: u64,
+    /// Wall time.
+    pub seconds: f64,
+    /// Mean MACs of scoring one test sample, with the tested weights.
+    pub macs: Cost,
+    /// Trained values: embedding tables, dense parameters.
+    pub params: ParamCount,
+}
+
+/// Trained values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamCount {
+    /// Embedding tables.
+    pub embedding: usize,
+    /// Everything else.
+    pub dense: usize,
+}
+
+/// Mean MACs of one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Macs {
+    /// Encoders.
+    pub encoder: u64,
+    /// Routing and gating.
+    pub router: u64,
+    /// Head.
+    pub head: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// Milliseconds for 1,000 samples, all threads, measured after the runs one cell at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Training step.
+    pub train: f64,
+    /// Scoring.
+    pub score: f64,
+}
+
+/// One row of a table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// Encoder, or the name of a control row.
+    pub encoder: String,
+    /// Mixture; `none` = the encoder by itself.
+    pub mixture: String,
+    /// One per seed.
+    pub runs: Vec<RunRecord>,
+    /// Over seeds.
+    pub auc: Option<Interval>,
+    /// Over seeds.
+    pub gauc: Option<Interval>,
+    /// Over seeds.
+    pub logloss: Option<Interval>,
+    /// Paired over seeds with the encoder by itself, p after Holm.
+    pub delta_auc: Option<Paired>,
+    /// The same for gAUC.
+    pub delta_gauc: Option<Paired>,
+    /// Paired over seeds with `scales` around the same encoder, p after Holm.
+    pub delta_scales_auc: Option<Paired>,
+    /// The same for gAUC.
+    pub delta_scales_gauc: Option<Paired>,
+    /// Cost.
+    pub macs_per_sample: Macs,
+    /// Size.
+    pub params: ParamCount,
+    /// Speed.
+    pub ms_per_1000: Option<Speed>,
+}
+
+/// Everything a table is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// Data.
+    pub data: DataRecord,
+    /// Hash of the resolved configuration.
+    pub config_sha256: String,
+    /// Commit of the code, `unknown` outside a checkout.
+    pub commit: String,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Machine and versions.
+    pub environment: BTreeMap<String, String>,
+    /// Rows.
+    pub cells: Vec<Cell>,
+}
+
+type Metric = fn(&RunRecord) -> Option<f64>;
+
+impl Cell {
+    /// A row from its runs; comparisons come with [`Results::compare`].
+    pub fn new(encoder: &str, mixture: &str, runs: Vec<RunRecord>, ms_per_1000: Option<Speed>) -> Self {
+        let over = |metric: Metric| t_interval(&runs.iter().map(metric).collect::<Option<Vec<_>>>()?);
+        let mean = |part: fn(&Cost) -> u64| runs.iter().map(|r| part(&r.macs)).sum::<u64>() / runs.len().max(1) as u64;
+        let (encoder_macs, router, head) = (mean(|c| c.encoder), mean(|c| c.router), mean(|c| c.head));
+        Self {
+            encoder: encoder.into(),
+            mixture: mixture.into(),
+            auc: over(|r| r.auc),
+            gauc: over(|r| r.gauc),
+            logloss: over(|r| r.logloss),
+            delta_auc: None,
+            delta_gauc: None,
+            delta_scales_auc: None,
+            delta_scales_gauc: None,
+            macs_per_sample: Macs { encoder: encoder_macs, router, head, total: encoder_macs + router + head },
+            params: runs.first().map(|r| r.params).unwrap_or_default(),
+            runs,
+            ms_per_1000,
+        }
+    }
+
+    /// Whether a run failed to learn (AUC below 0.55 or undefined): shown, never dropped.
+    pub fn collapsed(&self) -> bool {
+        self.runs.iter().any(|r| r.auc.is_none_or(|auc| auc < 0.55))
+    }
+}
+
+impl Results {
+    /// Fills the paired differences, with Holm's correction over the table, metric by metric.
+    pub fn compare(&mut self) {
+        let against = |base: &str, metric: Metric| -> Vec<Option<Paired>> {
+            let values = |cell: &Cell| cell.runs.iter().map(metric).collect::<Option<Vec<f64>>>();
+            let mut out: Vec<Option<Paired>> = self
+                .cells
+                .iter()
+                .map(|cell| {
+                    let plain = self.cells.iter().find(|c| c.encoder == cell.encoder && c.mixture == base)?;
+                    (cell.mixture != base).then(|| paired_t(&values(cell)?, &values(plain)?))?
+                })
+                .collect();
+            let corrected = holm(&out.iter().flatten().map(|d| d.p).collect::<Vec<_>>());
+            out.iter_mut().flatten().zip(corrected).for_each(|(d, p)| d.p = p);
+            out
+        };
+        let plain = (against("none", |r| r.auc), against("none", |r| r.gauc));
+        let scales = (against("scales", |r| r.auc), against("scales", |r| r.gauc));
+        for (i, cell) in self.cells.iter_mut().enumerate() {
+            (cell.delta_auc, cell.delta_gauc) = (plain.0[i], plain.1[i]);
+            (cell.delta_scales_auc, cell.delta_scales_gauc) = (scales.0[i], scales.1[i]);
+        }
+    }
+
+    /// Reads `results.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no result.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
+/// Writes a file beside its place and then renames it, so that a reader never sees half of it.
+///
+/// # Errors
+/// The file system's.
+pub fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path)).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,145 @@
+//! Tables from results: for the terminal and in Markdown, from the same rows.
+
+use std::fmt::Write as _;
+
+use crate::{
+    results::{Cell, Results},
+    stats::{Interval, Paired},
+};
+
+/// A titled table with notes below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Title.
+    pub title: String,
+    /// Column names.
+    pub header: Vec<String>,
+    /// Rows.
+    pub rows: Vec<Vec<String>>,
+    /// What a reader must know.
+    pub notes: Vec<String>,
+}
+
+impl Table {
+    /// For a terminal.
+    pub fn to_terminal(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(&self.header).add_rows(&self.rows);
+        let mut out = format!("{}\n{table}\n", self.title);
+        self.notes.iter().for_each(|n| out += &format!("{n}\n"));
+        out
+    }
+
+    /// In Markdown.
+    pub fn to_markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut out = format!("## {}\n\n{}|{}\n", self.title, line(&self.header), " --- |".repeat(self.header.len()));
+        self.rows.iter().for_each(|row| out += &line(row));
+        self.notes.iter().for_each(|n| {
+            let _ = write!(out, "\n{n}\n");
+        });
+        out
+    }
+}
+
+fn interval(i: Option<Interval>) -> String {
+    i.map_or("–".into(), |i| format!("{:.4} ± {:.4}", i.mean, i.hi - i.mean))
+}
+
+fn paired(d: Option<Paired>) -> String {
+    d.map_or(String::new(), |d| {
+        let star = if d.p < 0.05 { " *" } else { "" };
+        format!("{:+.4} [{:+.4}, {:+.4}]{star}", d.mean, d.lo, d.hi)
+    })
+}
+
+fn name(cell: &Cell) -> String {
+    if cell.collapsed() { format!("{} †", cell.encoder) } else { cell.encoder.clone() }
+}
+
+/// Accuracy of every cell, with its differences to the plain encoder and to `scales`.
+pub fn accuracy(results: &Results) -> Table {
+    let header = ["encoder", "mixture", "AUC", "gAUC", "log loss", "ΔAUC to plain", "ΔgAUC to plain", "ΔAUC to scales"];
+    let row = |c: &Cell| {
+        vec![
+            name(c),
+            c.mixture.clone(),
+            interval(c.auc),
+            interval(c.gauc),
+            interval(c.logloss),
+            paired(c.delta_auc),
+            paired(c.delta_gauc),
+            paired(c.delta_scales_auc),
+        ]
+    };
+    let data = &results.data;
+    let users = results.cells.iter().flat_map(|c| &c.runs).next().map_or(0.0, |r| r.gauc_users);
+    let mut notes = vec![
+        format!(
+            "Test part of {}: {} samples, {} seeds; ± and brackets: 95 % t interval over seeds; * p < 0.05, paired t, Holm \
+             over the table.",
+            data.name,
+            data.test_samples,
+            results.seeds.len()
+        ),
+        format!("gAUC: users weighted by impressions, {:.1} % of users have both labels.", 100.0 * users),
+        format!(
+            "data {}, split {}, configuration {}, commit {}",
+            &data.sha256[..12],
+            &data.split_sha256[..12],
+            &results.config_sha256[..12],
+            results.commit
+        ),
+    ];
+    if let Some(bayes) = data.bayes_auc {
+        notes.insert(1, format!("The true click probabilities reach AUC {bayes:.4}."));
+    }
+    if results.cells.iter().any(Cell::collapsed) {
+        notes.push("† a run with AUC below 0.55 or undefined: it did not learn.".into());
+    }
+    Table {
+        title: format!("Accuracy on {}", data.name),
+        header: header.map(Into::into).into(),
+        rows: results.cells.iter().map(row).collect(),
+        notes,
+    }
+}
+
+/// Cost of every cell.
+pub fn cost(results: &Results) -> Table {
+    let header = [
+        "encoder", "mixture", "encoder MACs", "router MACs", "head MACs", "MACs", "FLOPs", "embedding params",
+        "dense params", "train ms/1000", "score ms/1000",
+    ];
+    let row = |c: &Cell| {
+        let m = c.macs_per_sample;
+        let speed = |of: fn(&crate::results::Speed) -> f64| c.ms_per_1000.map_or("–".into(), |s| format!("{:.1}", of(&s)));
+        let numbers = [m.encoder, m.router, m.head, m.total, 2 * m.total].map(|n| n.to_string());
+        let mut row = vec![c.encoder.clone(), c.mixture.clone()];
+        row.extend(numbers);
+        row.extend([c.params.embedding.to_string(), c.params.dense.to_string(), speed(|s| s.train), speed(|s| s.score)]);
+        row
+    };
+    Table {
+        title: format!("Cost on {}", results.data.name),
+        header: header.map(Into::into).into(),
+        rows: results.cells.iter().filter(|c| c.params.dense > 0).map(row).collect(),
+        notes: vec![
+            "MACs: multiply-adds executed to score one test sample at its own history length, no padding; 1 MAC = 2 FLOPs. \
+             Softmax, norms, element-wise operations, pooling sums and look-ups are not counted."
+                .into(),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_is_stable() {
+        let row = |a: &str| vec![a.to_owned(), "0.7".to_owned()];
+        let table = Table { title: "T".into(), header: row("name"), rows: vec![row("x")], notes: vec!["Note.".into()] };
+        assert_eq!(table.to_markdown(), "## T\n\n| name | 0.7 |\n| --- | --- |\n| x | 0.7 |\n\nNote.\n");
+    }
+}

@@ -1,0 +1,152 @@
+//! The training protocol: one cell, one seed.
+
+use std::{sync::Arc, time::Instant};
+
+use mos_baselines::{Spec, build};
+use mos_core::{Cost, CtrModel, model::Weights};
+use mos_data::{Batch, Catalog, Dataset, Sample, shuffled_order};
+
+use crate::{
+    config::Experiment,
+    metrics::{GroupWeight, auc, gauc, log_loss},
+    results::{ParamCount, RunRecord},
+};
+
+/// What a model is shown of each history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// All of it.
+    Full,
+    /// Control: the behaviours in random order.
+    Shuffled,
+    /// Control: nothing.
+    Dropped,
+}
+
+/// The cell `spec` of an experiment, ready to be trained.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Its data.
+    pub data: &'a Dataset,
+    /// Shared items.
+    pub catalog: &'a Arc<Catalog>,
+    /// Encoder and mixture.
+    pub spec: Spec,
+    /// What it sees.
+    pub view: View,
+}
+
+impl Trial<'_> {
+    /// A fresh model.
+    ///
+    /// # Errors
+    /// Names or options that do not exist.
+    pub fn model(&self, seed: u64) -> mos_core::Result<CtrModel> {
+        CtrModel::new(&self.experiment.model, self.catalog, seed, |builder| build(builder, &self.spec))
+    }
+
+    /// A batch as this trial sees it.
+    pub fn batch(&self, samples: &[Sample]) -> Batch {
+        let mut batch = self.data.batch(samples, self.experiment.max_length);
+        match self.view {
+            View::Full => {}
+            View::Shuffled => batch.shuffle_histories(0),
+            View::Dropped => batch.drop_histories(),
+        }
+        batch
+    }
+
+    fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<Vec<f32>> {
+        let parts = samples.chunks(self.experiment.batch).map(|chunk| model.score(&self.batch(chunk)));
+        Ok(parts.collect::<mos_core::Result<Vec<_>>>()?.concat())
+    }
+
+    /// Trains with one seed, keeps the weights with the best validation AUC + gAUC, and scores the test part once.
+    /// `tick` is called after each validation and says whether to go on.
+    ///
+    /// # Errors
+    /// Training that leaves the finite numbers. `Ok(None)` if `tick` stopped it.
+    pub fn run(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<RunRecord>> {
+        let started = Instant::now();
+        let (x, train) = (self.experiment, &self.data.splits.train);
+        let mut model = self.model(seed)?;
+        let per_epoch = train.len().div_ceil(x.batch) as u64;
+        let total = per_epoch * x.epochs as u64;
+        let every = per_epoch.div_ceil(x.validations as u64);
+        let mut step = 0;
+        let mut best: Option<(Option<f64>, u64, Weights)> = None;
+        for epoch in 0..x.epochs as u64 {
+            let order = shuffled_order(train.len(), seed, epoch);
+            for (in_epoch, chunk) in order.chunks(x.batch).enumerate() {
+                let samples: Vec<Sample> = chunk.iter().map(|i| train[*i as usize]).collect();
+                model.train_step(&self.batch(&samples), &x.train, total, per_epoch)?;
+                step += 1;
+                let in_epoch = in_epoch as u64 + 1;
+                if in_epoch % every == 0 || in_epoch == per_epoch {
+                    model.prepare_scoring();
+                    let scores = self.scores(&model, &self.data.splits.valid)?;
+                    let (labels, users) = columns(&self.data.splits.valid);
+                    let by_user = gauc(&scores, &labels, &users, GroupWeight::Impressions).value;
+                    let value = auc(&scores, &labels).map(|auc| auc + by_user.unwrap_or(auc));
+                    if best.as_ref().is_none_or(|(b, ..)| value > *b) {
+                        best = Some((value, step, model.weights()));
+                    }
+                    if !tick() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let (mut valid, mut best_step) = (None, step);
+        if let Some((value, at, weights)) = best {
+            model.restore(weights);
+            (valid, best_step) = (value, at);
+        }
+        let test = &self.data.splits.test;
+        let scores = self.scores(&model, test)?;
+        let (mut macs, mut counted) = (Cost::default(), 0);
+        for chunk in test.chunks(x.batch).take(8) {
+            macs = macs + model.costs(&self.batch(chunk))?.0;
+            counted += chunk.len() as u64;
+        }
+        let per_sample = |n: u64| (n + counted / 2) / counted;
+        let macs = Cost { encoder: per_sample(macs.encoder), router: per_sample(macs.router), head: per_sample(macs.head) };
+        let (embedding, dense) = model.parameters();
+        Ok(Some(RunRecord {
+            valid,
+            best_step,
+            macs,
+            params: ParamCount { embedding, dense },
+            seconds: started.elapsed().as_secs_f64(),
+            ..test_record(seed, &scores, test, true)
+        }))
+    }
+}
+
+/// Labels and users of samples.
+pub fn columns(samples: &[Sample]) -> (Vec<f32>, Vec<u32>) {
+    samples.iter().map(|s| (s.label, s.user)).unzip()
+}
+
+/// The metrics of test scores; `logits` = whether a log loss has a meaning.
+pub fn test_record(seed: u64, scores: &[f32], test: &[Sample], logits: bool) -> RunRecord {
+    let (labels, users) = columns(test);
+    let by = |weight| gauc(scores, &labels, &users, weight);
+    let main = by(GroupWeight::Impressions);
+    RunRecord {
+        seed,
+        auc: auc(scores, &labels),
+        gauc: main.value,
+        gauc_positives: by(GroupWeight::Positives).value,
+        gauc_uniform: by(GroupWeight::Uniform).value,
+        gauc_users: main.groups_used as f64 / main.groups_total.max(1) as f64,
+        logloss: if logits { log_loss(scores, &labels) } else { None },
+        valid: None,
+        best_step: 0,
+        seconds: 0.0,
+        macs: Cost::default(),
+        params: ParamCount::default(),
+    }
+}
