@@ -103,17 +103,23 @@ pub fn check(spec: &Spec) -> std::result::Result<(), String> {
     if one == scores {
         return Err(say("training changes nothing"));
     }
-    let path = std::env::temp_dir().join(format!("mos-{}-{}-{}.safetensors", std::process::id(), spec.encoder, spec.mixture));
+    let path = std::env::temp_dir().join(format!(
+        "mos-{}-{}-{}.safetensors",
+        std::process::id(),
+        spec.encoder,
+        spec.mixture
+    ));
     for step in 0..3 {
         subject.train_step(&batch(&[9, 2, 14, 5], step), &config, 3, 3).map_err(wrap)?;
     }
     subject.prepare_scoring();
     let wanted = subject.score(&all).map_err(wrap)?;
-    let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new()).and_then(|()| {
-        let mut other = model(spec, 99)?;
-        checkpoint::load(&mut other, &path)?;
-        other.score(&all)
-    });
+    let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new())
+        .and_then(|()| {
+            let mut other = model(spec, 99)?;
+            checkpoint::load(&mut other, &path)?;
+            other.score(&all)
+        });
     let _ = std::fs::remove_file(&path);
     if round.map_err(wrap)? != wanted {
         return Err(say("a checkpoint does not bring the scores back"));
@@ -145,7 +151,10 @@ fn gradients(spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
             if near(wide, narrow) && near(right, left) {
                 compared += 1;
                 if !near(grad[j], narrow) {
-                    return Err(format!("gradient of {name}[{j}] is {} but the loss moves by {narrow}", grad[j]));
+                    return Err(format!(
+                        "gradient of {name}[{j}] is {} but the loss moves by {narrow}",
+                        grad[j]
+                    ));
                 }
             }
         }

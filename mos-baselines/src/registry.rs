@@ -71,7 +71,9 @@ const MIXTURES: &[(&str, &str, MakeMixture)] = &[
         let bare = GShardConfig { short: 0, top_k: 2, ..GShardConfig::default() };
         Ok(Box::new(GShard::new(b, &merged("gshard-bare", &bare, o)?, e)?))
     }),
-    ("mos", "MoS: theme-aware routing by neighbour mutual information", |b, o, e| mos(b, "mos", MosConfig::mos(), o, e)),
+    ("mos", "MoS: theme-aware routing by neighbour mutual information", |b, o, e| {
+        mos(b, "mos", MosConfig::mos(), o, e)
+    }),
     ("mos-vq", "MoS with a VQ codebook, sessions routed, all themes run and gated", |b, o, e| {
         mos(b, "mos-vq", MosConfig::vq(), o, e)
     }),

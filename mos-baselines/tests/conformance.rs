@@ -17,7 +17,10 @@ fn every_cell_conforms() {
 fn every_name_is_documented() {
     let page = include_str!("../../docs/src/plugins.md");
     for (name, line) in encoder_names().chain(mixture_names()) {
-        assert!(page.contains(&format!("| `{name}` | {line} |")), "docs/src/plugins.md lacks | `{name}` | {line} |");
+        assert!(
+            page.contains(&format!("| `{name}` | {line} |")),
+            "docs/src/plugins.md lacks | `{name}` | {line} |"
+        );
     }
 }
 

@@ -63,12 +63,14 @@ fn yes() -> bool {
 }
 
 impl Experiment {
-    /// The quick tour: all encoders in all mixtures on synthetic data.
+    /// The quick tour: all encoders in all mixtures on synthetic data, sized for five minutes on 2 cores.
     pub fn quick() -> Self {
         let names = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         Self {
             name: "quick".into(),
-            data: Data::Synthetic { generator: SyntheticConfig::default() },
+            data: Data::Synthetic {
+                generator: SyntheticConfig { users: 1200, ..SyntheticConfig::default() },
+            },
             encoders: names(&["mean", "din", "twin", "sdim"]),
             mixtures: names(&["none", "scales", "gshard", "mos", "mos-vq", "random_themes", "oracle_themes"]),
             controls: true,
@@ -127,8 +129,15 @@ impl Experiment {
 
     fn check(&self) -> anyhow::Result<()> {
         let lists = [self.encoders.is_empty(), self.mixtures.is_empty(), self.seeds.is_empty()];
-        if lists.contains(&true) || self.batch == 0 || self.epochs == 0 || self.validations == 0 || self.max_length == 0 {
-            bail!("encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0");
+        if lists.contains(&true)
+            || self.batch == 0
+            || self.epochs == 0
+            || self.validations == 0
+            || self.max_length == 0
+        {
+            bail!(
+                "encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0"
+            );
         }
         if self.train.shards == 0 {
             bail!("train.shards must be at least 1");

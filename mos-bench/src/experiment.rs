@@ -52,7 +52,10 @@ impl Folder {
         let text = toml::to_string_pretty(experiment)?;
         if config.exists() {
             if !resume {
-                bail!("{}: holds a run already; add --resume to finish it, or name another --out", path.display());
+                bail!(
+                    "{}: holds a run already; add --resume to finish it, or name another --out",
+                    path.display()
+                );
             }
             if std::fs::read_to_string(&config)? != text {
                 bail!("{}: belongs to another configuration; resume needs the same one", path.display());
@@ -138,7 +141,8 @@ pub fn run(experiment: &Experiment, data: &Dataset, folder: &Folder) -> anyhow::
     };
     results.compare();
     write_whole(&folder.0.join("results.json"), &(serde_json::to_string_pretty(&results)? + "\n"))?;
-    let markdown = format!("{}\n{}", tables::accuracy(&results).to_markdown(), tables::cost(&results).to_markdown());
+    let markdown =
+        format!("{}\n{}", tables::accuracy(&results).to_markdown(), tables::cost(&results).to_markdown());
     write_whole(&folder.0.join("tables.md"), &markdown)?;
     Ok(results)
 }
@@ -226,7 +230,8 @@ fn popularity(experiment: &Experiment, data: &Dataset) -> Cell {
     let mut clicks = vec![0.0f32; data.catalog.items];
     data.splits.train.iter().for_each(|s| clicks[s.item as usize] += s.label);
     let scores: Vec<f32> = data.splits.test.iter().map(|s| clicks[s.item as usize]).collect();
-    let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, &data.splits.test, false)).collect();
+    let runs =
+        experiment.seeds.iter().map(|seed| test_record(*seed, &scores, &data.splits.test, false)).collect();
     Cell::new("popularity", "none", runs, None)
 }
 
@@ -252,7 +257,8 @@ fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
 }
 
 fn progress(total: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}");
+    let style =
+        ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}");
     let bar = ProgressBar::new(total).with_prefix(what);
     if let Ok(style) = style {
         bar.set_style(style);
@@ -261,8 +267,10 @@ fn progress(total: u64, what: &'static str) -> ProgressBar {
 }
 
 fn commit() -> String {
-    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
-    let text = git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    let git =
+        std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let text =
+        git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     text.filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".into())
 }
 

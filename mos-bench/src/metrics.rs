@@ -98,7 +98,8 @@ mod tests {
         assert!((tied - 4.0 / 6.0).abs() < 1e-12, "{tied}");
         // log_loss(["spam","ham","ham","spam"], [[.1,.9],[.9,.1],[.8,.2],[.35,.65]]) = 0.21616..., its documentation.
         let logit = |p: f32| (p / (1.0 - p)).ln();
-        let loss = log_loss(&[logit(0.9), logit(0.1), logit(0.2), logit(0.65)], &[1.0, 0.0, 0.0, 1.0]).unwrap();
+        let loss =
+            log_loss(&[logit(0.9), logit(0.1), logit(0.2), logit(0.65)], &[1.0, 0.0, 0.0, 1.0]).unwrap();
         assert!((loss - 0.216_161_87).abs() < 1e-6, "{loss}");
     }
 

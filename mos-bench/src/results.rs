@@ -145,7 +145,9 @@ impl Cell {
     /// A row from its runs; comparisons come with [`Results::compare`].
     pub fn new(encoder: &str, mixture: &str, runs: Vec<RunRecord>, ms_per_1000: Option<Speed>) -> Self {
         let over = |metric: Metric| t_interval(&runs.iter().map(metric).collect::<Option<Vec<_>>>()?);
-        let mean = |part: fn(&Cost) -> u64| runs.iter().map(|r| part(&r.macs)).sum::<u64>() / runs.len().max(1) as u64;
+        let mean = |part: fn(&Cost) -> u64| {
+            runs.iter().map(|r| part(&r.macs)).sum::<u64>() / runs.len().max(1) as u64
+        };
         let (encoder_macs, router, head) = (mean(|c| c.encoder), mean(|c| c.router), mean(|c| c.head));
         Self {
             encoder: encoder.into(),
@@ -157,7 +159,12 @@ impl Cell {
             delta_gauc: None,
             delta_scales_auc: None,
             delta_scales_gauc: None,
-            macs_per_sample: Macs { encoder: encoder_macs, router, head, total: encoder_macs + router + head },
+            macs_per_sample: Macs {
+                encoder: encoder_macs,
+                router,
+                head,
+                total: encoder_macs + router + head,
+            },
             params: runs.first().map(|r| r.params).unwrap_or_default(),
             runs,
             ms_per_1000,
@@ -211,5 +218,7 @@ impl Results {
 /// The file system's.
 pub fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     let part = path.with_extension("part");
-    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path)).with_context(|| path.display().to_string())
+    std::fs::write(&part, text)
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| path.display().to_string())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    results::{Cell, Results},
+    results::{Cell, Results, RunRecord},
     stats::{Interval, Paired},
 };
 
@@ -24,7 +24,10 @@ impl Table {
     /// For a terminal.
     pub fn to_terminal(&self) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(&self.header).add_rows(&self.rows);
+        table
+            .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+            .set_header(&self.header)
+            .add_rows(&self.rows);
         let mut out = format!("{}\n{table}\n", self.title);
         self.notes.iter().for_each(|n| out += &format!("{n}\n"));
         out
@@ -33,7 +36,8 @@ impl Table {
     /// In Markdown.
     pub fn to_markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut out = format!("## {}\n\n{}|{}\n", self.title, line(&self.header), " --- |".repeat(self.header.len()));
+        let mut out =
+            format!("## {}\n\n{}|{}\n", self.title, line(&self.header), " --- |".repeat(self.header.len()));
         self.rows.iter().for_each(|row| out += &line(row));
         self.notes.iter().for_each(|n| {
             let _ = write!(out, "\n{n}\n");
@@ -42,8 +46,13 @@ impl Table {
     }
 }
 
-fn interval(i: Option<Interval>) -> String {
-    i.map_or("–".into(), |i| format!("{:.4} ± {:.4}", i.mean, i.hi - i.mean))
+/// Mean and half interval; the value alone after a single run, a dash where it is undefined.
+fn interval(i: Option<Interval>, runs: &[RunRecord], metric: fn(&RunRecord) -> Option<f64>) -> String {
+    match (i, runs) {
+        (Some(i), _) => format!("{:.4} ± {:.4}", i.mean, i.hi - i.mean),
+        (None, [run]) => metric(run).map_or("–".into(), |v| format!("{v:.4}")),
+        _ => "–".into(),
+    }
 }
 
 fn paired(d: Option<Paired>) -> String {
@@ -59,14 +68,23 @@ fn name(cell: &Cell) -> String {
 
 /// Accuracy of every cell, with its differences to the plain encoder and to `scales`.
 pub fn accuracy(results: &Results) -> Table {
-    let header = ["encoder", "mixture", "AUC", "gAUC", "log loss", "ΔAUC to plain", "ΔgAUC to plain", "ΔAUC to scales"];
+    let header = [
+        "encoder",
+        "mixture",
+        "AUC",
+        "gAUC",
+        "log loss",
+        "ΔAUC to plain",
+        "ΔgAUC to plain",
+        "ΔAUC to scales",
+    ];
     let row = |c: &Cell| {
         vec![
             name(c),
             c.mixture.clone(),
-            interval(c.auc),
-            interval(c.gauc),
-            interval(c.logloss),
+            interval(c.auc, &c.runs, |r| r.auc),
+            interval(c.gauc, &c.runs, |r| r.gauc),
+            interval(c.logloss, &c.runs, |r| r.logloss),
             paired(c.delta_auc),
             paired(c.delta_gauc),
             paired(c.delta_scales_auc),
@@ -108,16 +126,32 @@ pub fn accuracy(results: &Results) -> Table {
 /// Cost of every cell.
 pub fn cost(results: &Results) -> Table {
     let header = [
-        "encoder", "mixture", "encoder MACs", "router MACs", "head MACs", "MACs", "FLOPs", "embedding params",
-        "dense params", "train ms/1000", "score ms/1000",
+        "encoder",
+        "mixture",
+        "encoder MACs",
+        "router MACs",
+        "head MACs",
+        "MACs",
+        "FLOPs",
+        "embedding params",
+        "dense params",
+        "train ms/1000",
+        "score ms/1000",
     ];
     let row = |c: &Cell| {
         let m = c.macs_per_sample;
-        let speed = |of: fn(&crate::results::Speed) -> f64| c.ms_per_1000.map_or("–".into(), |s| format!("{:.1}", of(&s)));
+        let speed = |of: fn(&crate::results::Speed) -> f64| {
+            c.ms_per_1000.map_or("–".into(), |s| format!("{:.1}", of(&s)))
+        };
         let numbers = [m.encoder, m.router, m.head, m.total, 2 * m.total].map(|n| n.to_string());
         let mut row = vec![c.encoder.clone(), c.mixture.clone()];
         row.extend(numbers);
-        row.extend([c.params.embedding.to_string(), c.params.dense.to_string(), speed(|s| s.train), speed(|s| s.score)]);
+        row.extend([
+            c.params.embedding.to_string(),
+            c.params.dense.to_string(),
+            speed(|s| s.train),
+            speed(|s| s.score),
+        ]);
         row
     };
     Table {
@@ -139,7 +173,12 @@ mod tests {
     #[test]
     fn markdown_is_stable() {
         let row = |a: &str| vec![a.to_owned(), "0.7".to_owned()];
-        let table = Table { title: "T".into(), header: row("name"), rows: vec![row("x")], notes: vec!["Note.".into()] };
+        let table = Table {
+            title: "T".into(),
+            header: row("name"),
+            rows: vec![row("x")],
+            notes: vec!["Note.".into()],
+        };
         assert_eq!(table.to_markdown(), "## T\n\n| name | 0.7 |\n| --- | --- |\n| x | 0.7 |\n\nNote.\n");
     }
 }

@@ -84,7 +84,7 @@ impl Trial<'_> {
                 model.train_step(&self.batch(&samples), &x.train, total, per_epoch)?;
                 step += 1;
                 let in_epoch = in_epoch as u64 + 1;
-                if in_epoch % every == 0 || in_epoch == per_epoch {
+                if in_epoch.is_multiple_of(every) || in_epoch == per_epoch {
                     model.prepare_scoring();
                     let scores = self.scores(&model, &self.data.splits.valid)?;
                     let (labels, users) = columns(&self.data.splits.valid);
@@ -112,7 +112,11 @@ impl Trial<'_> {
             counted += chunk.len() as u64;
         }
         let per_sample = |n: u64| (n + counted / 2) / counted;
-        let macs = Cost { encoder: per_sample(macs.encoder), router: per_sample(macs.router), head: per_sample(macs.head) };
+        let macs = Cost {
+            encoder: per_sample(macs.encoder),
+            router: per_sample(macs.router),
+            head: per_sample(macs.head),
+        };
         let (embedding, dense) = model.parameters();
         Ok(Some(RunRecord {
             valid,

@@ -13,7 +13,11 @@ use crate::{CtrModel, Error, Result};
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be written.
-pub fn save<S: ::std::hash::BuildHasher>(model: &CtrModel, path: &Path, metadata: HashMap<String, String, S>) -> Result<()> {
+pub fn save<S: ::std::hash::BuildHasher>(
+    model: &CtrModel,
+    path: &Path,
+    metadata: HashMap<String, String, S>,
+) -> Result<()> {
     let io = |source| Error::Io { path: path.display().to_string(), source };
     let metadata = metadata.into_iter().collect();
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = entries(model)
@@ -35,7 +39,8 @@ pub fn save<S: ::std::hash::BuildHasher>(model: &CtrModel, path: &Path, metadata
 /// # Errors
 /// [`Error::Checkpoint`] when a name or shape is missing or differs; the model is then unchanged.
 pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>> {
-    let file = std::fs::read(path).map_err(|source| Error::Io { path: path.display().to_string(), source })?;
+    let file =
+        std::fs::read(path).map_err(|source| Error::Io { path: path.display().to_string(), source })?;
     let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| refuse(path, &e))?;
     let tensors = SafeTensors::deserialize(&file).map_err(|e| refuse(path, &e))?;
     let mut read = HashMap::new();
@@ -76,9 +81,11 @@ pub fn entries(model: &CtrModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let ((name, cols), values) = (params.buffer_name(id), params.buffer(id));
         (format!("buffer.{name}"), vec![values.len() / cols, cols], values.to_vec())
     });
-    let tables = model.tables().tables.iter().map(|t| {
-        (format!("table.{}", t.name), vec![t.values.len() / t.dim, t.dim], t.values.clone())
-    });
+    let tables = model
+        .tables()
+        .tables
+        .iter()
+        .map(|t| (format!("table.{}", t.name), vec![t.values.len() / t.dim, t.dim], t.values.clone()));
     dense.chain(buffers).chain(tables).collect()
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mos_data::Catalog;
 
 use crate::{
-    Cost, Error, Events, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit, Tables,
-    engine::BufferId,
+    Cost, Error, Events, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit,
+    Tables, engine::BufferId,
 };
 
 /// What an encoder says about B samples.
@@ -72,7 +72,14 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost>;
 
     /// Called once after each optimizer step with what the passes of this step recorded, in shard order.
-    fn after_step(&self, _params: &mut Params, _tables: &mut Tables, _updates: &[StateUpdate], _at: StepInfo) {}
+    fn after_step(
+        &self,
+        _params: &mut Params,
+        _tables: &mut Tables,
+        _updates: &[StateUpdate],
+        _at: StepInfo,
+    ) {
+    }
 
     /// Called before scoring: derive what scoring looks up (an item → theme table) from the weights.
     fn prepare_scoring(&self, _params: &mut Params, _tables: &Tables) {}
@@ -138,7 +145,8 @@ impl<'a> Builder<'a> {
     /// A buffer `[rows, cols]`, drawn from its own named stream.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize, init: Init) -> BufferId {
         let name = self.name(name);
-        let values = init.values(rows, cols, &mut mos_data::rng::stream(self.seed, &format!("init/{name}"), &[]));
+        let values =
+            init.values(rows, cols, &mut mos_data::rng::stream(self.seed, &format!("init/{name}"), &[]));
         self.params.add_buffer(&name, cols, values)
     }
 
@@ -167,7 +175,7 @@ impl<'a> Builder<'a> {
 /// # Errors
 /// [`Error::Config`] naming `field`.
 pub fn check_heads(field: &str, heads: usize, width: usize) -> Result<()> {
-    if heads == 0 || width % heads != 0 {
+    if heads == 0 || !width.is_multiple_of(heads) {
         return Err(Error::config(field, heads, format!("must divide the width {width}")));
     }
     Ok(())

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use dfdx::tensor::{Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec};
+use dfdx::tensor::{
+    Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec,
+};
 use dfdx::tensor_ops::Backward as _;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
@@ -93,7 +95,13 @@ impl Tape {
 
     /// Runs one operation: `forward` maps the inputs' values to the output's values and whatever its `backward`
     /// needs to keep. An input may occur twice.
-    pub(crate) fn record<S, F, B>(&mut self, inputs: &[&Mat], shape: (usize, usize), forward: F, backward: B) -> Mat
+    pub(crate) fn record<S, F, B>(
+        &mut self,
+        inputs: &[&Mat],
+        shape: (usize, usize),
+        forward: F,
+        backward: B,
+    ) -> Mat
     where
         S: 'static,
         F: FnOnce(&[Vec<f32>]) -> (Vec<f32>, S),
@@ -141,7 +149,11 @@ impl Tape {
     /// If the tape belongs to a scoring pass.
     pub fn backward(self, loss: &Mat) -> Result<Gradients> {
         if (loss.rows(), loss.cols()) != (1, 1) {
-            return Err(Error::shape("backward", "a [1, 1] loss", format!("[{}, {}]", loss.rows(), loss.cols())));
+            return Err(Error::shape(
+                "backward",
+                "a [1, 1] loss",
+                format!("[{}, {}]", loss.rows(), loss.cols()),
+            ));
         }
         let tape = self.recorded.expect("only a training pass can be differentiated");
         let scalar: Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>> = {

@@ -1,8 +1,8 @@
 //! Layers: parameters with a forward and a cost.
 
 use crate::{
-    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Params, Pass, Result, SequenceEncoder, StateUpdate,
-    StepInfo, Tables,
+    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Params, Pass, Result, SequenceEncoder,
+    StateUpdate, StepInfo, Tables,
     ops::{self, Activation},
 };
 
@@ -54,8 +54,10 @@ impl Mlp {
         let mut widths = vec![input];
         widths.extend_from_slice(hidden);
         widths.push(output);
-        let layers =
-            widths.windows(2).enumerate().map(|(i, w)| Linear::new(&mut builder.at(&i.to_string()), w[0], w[1]));
+        let layers = widths
+            .windows(2)
+            .enumerate()
+            .map(|(i, w)| Linear::new(&mut builder.at(&i.to_string()), w[0], w[1]));
         Self { layers: layers.collect(), dropout: 0.0 }
     }
 

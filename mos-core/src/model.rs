@@ -56,7 +56,15 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         let adam = Adam { lr: 6e-3, ..Adam::default() };
-        Self { adam, lr_hold: 0.5, lr_floor: 0.05, clip: 10.0, target_l2: 1e-3, shards: 4, dense_tables: false }
+        Self {
+            adam,
+            lr_hold: 0.5,
+            lr_floor: 0.05,
+            clip: 10.0,
+            target_l2: 1e-3,
+            shards: 4,
+            dense_tables: false,
+        }
     }
 }
 
@@ -122,7 +130,8 @@ impl CtrModel {
         let init = if from_content { TableInit::Content } else { TableInit::Normal(config.item_std) };
         builder.item_table("items", config.dim, init)?;
         let bias = builder.item_table("item_bias", 1, TableInit::Normal(0.0))?;
-        let behaviours = builder.param("behaviours", catalog.behaviours.max(1), config.dim, Init::Normal(0.05));
+        let behaviours =
+            builder.param("behaviours", catalog.behaviours.max(1), config.dim, Init::Normal(0.05));
         let encoder = encoder(&mut builder.at("encoder"))?;
         let width = config.dim * (1 + 2 * encoder.vectors()) + encoder.evidence();
         let head = Mlp::new(&mut builder.at("head"), width, &config.head, 1).with_dropout(config.dropout);
@@ -154,9 +163,11 @@ impl CtrModel {
             ops::gather_rows(&mut pass.tape, &items, &events.items)
         };
         let target = ops::gather_rows(&mut pass.tape, &items, &events.targets);
-        let interest = self.encoder.forward(pass, &Input { target: target.clone(), rows, events: events.clone() })?;
+        let interest =
+            self.encoder.forward(pass, &Input { target: target.clone(), rows, events: events.clone() })?;
         let logits = cost::charge(Part::Head, || {
-            let products: Vec<Mat> = interest.vectors.iter().map(|v| ops::mul(&mut pass.tape, &target, v)).collect();
+            let products: Vec<Mat> =
+                interest.vectors.iter().map(|v| ops::mul(&mut pass.tape, &target, v)).collect();
             let mut columns = vec![&target];
             columns.extend(interest.vectors.iter().chain(&products).chain(&interest.evidence));
             let features = ops::concat(&mut pass.tape, &columns);
@@ -168,7 +179,13 @@ impl CtrModel {
         Ok((logits, target))
     }
 
-    fn shard_grads(&self, shard: &Batch, number: u64, total: usize, config: &TrainConfig) -> Result<ShardGrads> {
+    fn shard_grads(
+        &self,
+        shard: &Batch,
+        number: u64,
+        total: usize,
+        config: &TrainConfig,
+    ) -> Result<ShardGrads> {
         let (index, events) = ItemIndex::of(shard)?;
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
@@ -273,7 +290,8 @@ impl CtrModel {
     /// # Errors
     /// Those of the encoder.
     pub fn score(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let parts = batch.split(4).par_iter().map(|shard| self.score_shard(shard)).collect::<Result<Vec<_>>>()?;
+        let parts =
+            batch.split(4).par_iter().map(|shard| self.score_shard(shard)).collect::<Result<Vec<_>>>()?;
         Ok(parts.concat())
     }
 
@@ -320,7 +338,8 @@ impl CtrModel {
         for (id, leaf) in leaves {
             let table = &self.tables.tables[id.0];
             let mut full = vec![0.0; table.values.len()];
-            for (row, grad) in index.items.iter().zip(grads.take(&leaf).unwrap_or_default().chunks(table.dim)) {
+            for (row, grad) in index.items.iter().zip(grads.take(&leaf).unwrap_or_default().chunks(table.dim))
+            {
                 full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
             }
             out.push((format!("table.{}", table.name), full));

@@ -87,7 +87,13 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// A pass; `rng` matters in training only.
-    pub fn new(tape: Tape, params: &'a Params, tables: &'a Tables, index: &'a ItemIndex, rng: ChaCha8Rng) -> Self {
+    pub fn new(
+        tape: Tape,
+        params: &'a Params,
+        tables: &'a Tables,
+        index: &'a ItemIndex,
+        rng: ChaCha8Rng,
+    ) -> Self {
         let (leaves, losses, updates) = (HashMap::new(), Vec::new(), Vec::new());
         Self { tape, params, tables, index, rng, leaves, losses, updates }
     }
@@ -140,9 +146,14 @@ impl Input {
     /// The rows `rows` as segments `offsets`, segment `b` asked about the target of sample `samples[b]`.
     #[must_use]
     pub fn select(&self, tape: &mut Tape, rows: &[u32], offsets: Offsets, samples: &[u32]) -> Self {
-        let same_samples = samples.len() == self.target.rows() && samples.iter().enumerate().all(|(i, s)| i as u32 == *s);
+        let same_samples =
+            samples.len() == self.target.rows() && samples.iter().enumerate().all(|(i, s)| i as u32 == *s);
         Self {
-            target: if same_samples { self.target.clone() } else { ops::gather_rows(tape, &self.target, samples) },
+            target: if same_samples {
+                self.target.clone()
+            } else {
+                ops::gather_rows(tape, &self.target, samples)
+            },
             rows: ops::gather_rows(tape, &self.rows, rows),
             events: Arc::new(self.events.select(rows, offsets, samples)),
         }

@@ -48,8 +48,10 @@ impl Card {
         lengths.sort_unstable();
         let at = |q: f64| lengths[((lengths.len() - 1) as f64 * q).round() as usize] as f64;
         let users = x.users() as f64;
-        let total: f64 = (0..x.users() as u32).filter_map(|u| x.range(u).last()).map(|i| f64::from(sessions[i] + 1)).sum();
-        let span = [x.times().iter().min(), x.times().iter().max()].map(|t| t.map_or(0, |t| t.div_euclid(ticks)));
+        let total: f64 =
+            (0..x.users() as u32).filter_map(|u| x.range(u).last()).map(|i| f64::from(sessions[i] + 1)).sum();
+        let span =
+            [x.times().iter().min(), x.times().iter().max()].map(|t| t.map_or(0, |t| t.div_euclid(ticks)));
         let part = |samples: &[Sample]| {
             let positive = samples.iter().filter(|s| s.label > 0.5).count();
             (samples.len(), positive as f64 / samples.len().max(1) as f64)
@@ -84,7 +86,11 @@ impl fmt::Display for Card {
         for (part, (samples, positive)) in &self.parts {
             writeln!(f, "{:<9} {samples} samples, {:.1} % positive", &part[2..], 100.0 * positive)?;
         }
-        writeln!(f, "unknown   {:.1} % of later targets never seen in training", 100.0 * self.unknown_targets)?;
+        writeln!(
+            f,
+            "unknown   {:.1} % of later targets never seen in training",
+            100.0 * self.unknown_targets
+        )?;
         if self.dropped.is_empty() {
             writeln!(f, "dropped   nothing")?;
         }

@@ -134,7 +134,9 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
     let ticks_per_second = log.ticks_per_second;
-    let Log { name, mut interactions, impressions, mut catalog, user_ids, item_ids, mut dropped, bayes, .. } = log;
+    let Log {
+        name, mut interactions, impressions, mut catalog, user_ids, item_ids, mut dropped, bayes, ..
+    } = log;
     if interactions.users() < 2 {
         return Err(Error::too_few(
             format!("{} user(s) in {name}", interactions.users()),
@@ -173,14 +175,20 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         dropped.insert(format!("training samples beyond {most}"), (splits.train.len() - most) as u64);
         splits.train = order.into_iter().map(|i| splits.train[i]).collect();
     }
-    for (part, samples) in [("training", &splits.train), ("validation", &splits.valid), ("test", &splits.test)] {
+    for (part, samples) in
+        [("training", &splits.train), ("validation", &splits.valid), ("test", &splits.test)]
+    {
         let positive = samples.iter().filter(|s| s.label > 0.5).count();
         if positive == 0 || positive == samples.len() {
             let what = format!("the {part} part has {} samples, {positive} of them positive", samples.len());
-            return Err(Error::too_few(what, "both labels are needed in each part: check the label rule and the cuts"));
+            return Err(Error::too_few(
+                what,
+                "both labels are needed in each part: check the label rule and the cuts",
+            ));
         }
     }
-    let card = Card::of(&name, &interactions, &session_of, &catalog, &splits, dropped, unknown, ticks_per_second);
+    let card =
+        Card::of(&name, &interactions, &session_of, &catalog, &splits, dropped, unknown, ticks_per_second);
     let split_sha256 = split_hash(&splits);
     let bayes_test = bayes.map(|_| bayes_test);
     Ok(Dataset {
@@ -208,7 +216,9 @@ fn targets(
 ) -> Result<Targets> {
     let each = |label: &dyn Fn(usize) -> f32| -> Vec<Impression> {
         let users = (0..x.users() as u32).flat_map(|u| x.range(u).map(move |i| (u, i)));
-        users.map(|(user, i)| Impression { user, item: x.items()[i], time: x.times()[i], label: label(i) }).collect()
+        users
+            .map(|(user, i)| Impression { user, item: x.items()[i], time: x.times()[i], label: label(i) })
+            .collect()
     };
     match rule {
         LabelRule::Impressions => {
@@ -216,9 +226,9 @@ fn targets(
             Ok((impressions.ok_or_else(missing)?, bayes))
         }
         LabelRule::Rating { at_least } => {
-            let ratings = x
-                .ratings()
-                .ok_or_else(|| Error::config("task.label.from", "rating", "this log has no ratings or labels"))?;
+            let ratings = x.ratings().ok_or_else(|| {
+                Error::config("task.label.from", "rating", "this log has no ratings or labels")
+            })?;
             Ok((each(&|i| f32::from(ratings[i] >= *at_least)), None))
         }
         LabelRule::Negatives { .. } => Ok((each(&|_| 1.0), None)),
@@ -228,13 +238,19 @@ fn targets(
 fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
     match cuts {
         Cuts::Time { valid, test } if valid < test => Ok((valid, test)),
-        Cuts::Quantile { valid, test } if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() => {
+        Cuts::Quantile { valid, test }
+            if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() =>
+        {
             let mut times: Vec<i64> = targets.iter().map(|t| t.time).collect();
             times.sort_unstable();
             let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
             Ok((at(valid), at(test)))
         }
-        _ => Err(Error::config("task.cuts", format!("{cuts:?}"), "valid must come before test, quantiles inside (0, 1)")),
+        _ => Err(Error::config(
+            "task.cuts",
+            format!("{cuts:?}"),
+            "valid must come before test, quantiles inside (0, 1)",
+        )),
     }
 }
 
@@ -269,7 +285,11 @@ fn with_negatives(
     seed: u64,
 ) -> Result<Vec<Impression>> {
     if per_positive == 0 || !(0.0..=2.0).contains(&exponent) {
-        return Err(Error::config("task.label", format!("{per_positive}, {exponent}"), "1 or more, exponent in [0, 2]"));
+        return Err(Error::config(
+            "task.label",
+            format!("{per_positive}, {exponent}"),
+            "1 or more, exponent in [0, 2]",
+        ));
     }
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     for (item, _) in x.items().iter().zip(x.times()).filter(|(i, t)| **i != 0 && **t < cut) {

@@ -1,7 +1,5 @@
 //! Errors of this crate: each names the place, the text and the likely fix.
 
-use std::path::{Path, PathBuf};
-
 /// The result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -9,32 +7,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// One field of one row.
-    #[error("{}:{line}:{column}: {message}: {text:?} ({hint})", file.display())]
-    Row {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// Field, from 1.
-        column: usize,
-        /// The offending text.
-        text: String,
-        /// What is wrong.
-        message: String,
-        /// The likely fix.
-        hint: String,
-    },
-    /// The file cannot be read.
-    #[error("{}: {message} ({hint})", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        message: String,
-        /// The likely fix.
-        hint: String,
-    },
     /// A configuration value that cannot be used.
     #[error("{field} = {value}: {message}")]
     Config {
@@ -56,10 +28,6 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn file(file: &Path, message: impl ToString, hint: impl ToString) -> Self {
-        Self::File { file: file.to_owned(), message: message.to_string(), hint: hint.to_string() }
-    }
-
     pub(crate) fn config(field: impl ToString, value: impl ToString, message: impl ToString) -> Self {
         Self::Config { field: field.to_string(), value: value.to_string(), message: message.to_string() }
     }

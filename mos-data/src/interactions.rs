@@ -63,7 +63,10 @@ impl Interactions {
         if (ratings.is_none() && events.iter().any(|e| e.rating.is_some()))
             || (sessions.is_none() && events.iter().any(|e| e.session.is_some()))
         {
-            return Err(Error::too_few("a rating or session is missing in some rows", "give all rows one, or none"));
+            return Err(Error::too_few(
+                "a rating or session is missing in some rows",
+                "give all rows one, or none",
+            ));
         }
         Ok(Self {
             offsets,

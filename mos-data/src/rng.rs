@@ -29,7 +29,13 @@ mod tests {
     fn streams_differ_by_seed_name_and_path_and_repeat() {
         let draw = |seed, name, path: &[u64]| stream(seed, name, path).next_u64();
         assert_eq!(draw(1, "a", &[2]), draw(1, "a", &[2]));
-        let all = [draw(1, "a", &[2]), draw(2, "a", &[2]), draw(1, "b", &[2]), draw(1, "a", &[3]), draw(1, "a", &[])];
+        let all = [
+            draw(1, "a", &[2]),
+            draw(2, "a", &[2]),
+            draw(1, "b", &[2]),
+            draw(1, "a", &[3]),
+            draw(1, "a", &[]),
+        ];
         assert!((0..all.len()).all(|i| (0..i).all(|j| all[i] != all[j])));
     }
 }

@@ -47,7 +47,7 @@ pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
     let day = |t: i64, offset: i64| t.div_euclid(tick).saturating_add(offset * 3600).div_euclid(86_400);
     let breaks = |at: usize, in_user: usize| match by {
         Sessionizer::Gap { seconds } => x.times()[at] - x.times()[at - 1] > seconds * tick,
-        Sessionizer::Fixed { events } => in_user % events == 0,
+        Sessionizer::Fixed { events } => in_user.is_multiple_of(*events),
         Sessionizer::Day { utc_offset_hours: h } => day(x.times()[at], *h) != day(x.times()[at - 1], *h),
         Sessionizer::Given => given.is_some_and(|s| s[at] != s[at - 1]),
     };

@@ -6,7 +6,8 @@
 //! same function in d F instead of 4 d F multiply-adds for each behaviour.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, layers::Mlp, ops,
+    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, layers::Mlp,
+    ops,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,11 @@ impl Din {
     /// [`Error::Config`] without a hidden layer.
     pub fn new(builder: &mut Builder<'_>, config: &DinConfig) -> Result<Self> {
         let Some((first, rest)) = config.hidden.split_first().filter(|(f, _)| **f > 0) else {
-            return Err(Error::config("din.hidden", format!("{:?}", config.hidden), "needs at least one layer"));
+            return Err(Error::config(
+                "din.hidden",
+                format!("{:?}", config.hidden),
+                "needs at least one layer",
+            ));
         };
         let width = builder.width();
         Ok(Self {

@@ -5,8 +5,8 @@
 //! (LongCTR redraws it at every call, so its scores are not repeatable). Departure: W_o is this project's.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, engine::BufferId, ops,
-    ops::Activation,
+    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder,
+    engine::BufferId, ops, ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,8 @@ impl SequenceEncoder for Sdim {
         let (projections, out) = (pass.buffer(self.projections), pass.param(self.out));
         let SdimConfig { hashes, bits } = self.config;
         let offsets = &input.events.offsets;
-        let pooled = ops::hash_pool(&mut pass.tape, &input.target, &input.rows, offsets, &projections, hashes, bits);
+        let pooled =
+            ops::hash_pool(&mut pass.tape, &input.target, &input.rows, offsets, &projections, hashes, bits);
         Ok(Interest::one(ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None)))
     }
 

@@ -6,8 +6,8 @@
 //! score never depends on the batch. Only chosen experts are executed.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Input, Interest, Mat, Part, Pass, Result, SequenceEncoder, cost, layers::Linear, ops,
-    ops::Activation,
+    Builder, Cost, Error, Events, Input, Interest, Mat, Part, Pass, Result, SequenceEncoder, cost,
+    layers::Linear, ops, ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,8 +54,9 @@ impl GShard {
         }
         let width = builder.width();
         let gate = Linear::new(&mut builder.at("gate"), 2 * width, config.experts);
-        let experts =
-            (0..config.experts).map(|e| expert(&mut builder.at(&format!("expert{e}")))).collect::<Result<_>>()?;
+        let experts = (0..config.experts)
+            .map(|e| expert(&mut builder.at(&format!("expert{e}"))))
+            .collect::<Result<_>>()?;
         let short = if config.short > 0 { Some(Short::new(builder, config.short, expert)?) } else { None };
         Ok(Self { gate, experts, short, width, config: config.clone() })
     }
@@ -86,7 +87,8 @@ impl SequenceEncoder for GShard {
         let mut first = vec![0.0; count];
         chosen.iter().for_each(|c| first[c[0]] += count as f32 / (samples * samples).max(1) as f32);
         if pass.is_training() && self.config.balance > 0.0 {
-            let load = ops::linear(&mut pass.tape, &gates, &Mat::new(count, 1, first), None, Activation::None);
+            let load =
+                ops::linear(&mut pass.tape, &gates, &Mat::new(count, 1, first), None, Activation::None);
             let ones = Mat::new(1, samples, vec![1.0; samples]);
             let loss = ops::linear(&mut pass.tape, &ones, &load, None, Activation::None);
             pass.add_loss(self.config.balance, loss);
@@ -108,7 +110,8 @@ impl SequenceEncoder for GShard {
             let (rows, offsets) = input.events.rows_of(&mine);
             let part = input.select(&mut pass.tape, &rows, offsets, &mine);
             let vectors = pass.run(expert.as_ref(), &part)?.vectors;
-            parts.push(vectors.iter().map(|v| ops::scatter_rows(&mut pass.tape, v, &mine, samples)).collect());
+            parts
+                .push(vectors.iter().map(|v| ops::scatter_rows(&mut pass.tape, v, &mine, samples)).collect());
         }
         let mut interest = Interest::default();
         for i in 0..parts[0].len() {

@@ -224,7 +224,7 @@ impl MosConfig {
         if !(2..=255).contains(&self.codes) {
             return fail("codes", &self.codes, "must lie between 2 and 255");
         }
-        if !(self.temperature > 0.0) {
+        if self.temperature.is_nan() || self.temperature <= 0.0 {
             return fail("temperature", &self.temperature, "must be positive");
         }
         if matches!(self.run, Run::Target(n) if n == 0 || n > self.codes) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, router::Plan};
 use crate::{
-    Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder, StateUpdate,
-    StepInfo, Tables, cost,
+    Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
+    StateUpdate, StepInfo, Tables, cost,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -33,7 +33,11 @@ impl Mos {
     ///
     /// # Errors
     /// [`crate::Error::Config`] for a configuration that does not fit itself or the data.
-    pub fn new(builder: &mut Builder<'_>, config: &MosConfig, expert: &mut ExpertFactory<'_>) -> Result<Self> {
+    pub fn new(
+        builder: &mut Builder<'_>,
+        config: &MosConfig,
+        expert: &mut ExpertFactory<'_>,
+    ) -> Result<Self> {
         let router = Router::new(&mut builder.at("router"), config)?;
         let mut encoders: Vec<Box<dyn SequenceEncoder>> = Vec::new();
         let mut make = |builder: &mut Builder<'_>, name: &str| -> Result<usize> {
@@ -55,7 +59,16 @@ impl Mos {
             }
             (true, _) => vec![make(builder, "theme")?; config.codes],
         };
-        let mut mixture = Self { config: config.clone(), router, encoders, global, short, themes, gate: None, width: builder.width() };
+        let mut mixture = Self {
+            config: config.clone(),
+            router,
+            encoders,
+            global,
+            short,
+            themes,
+            gate: None,
+            width: builder.width(),
+        };
         if config.fusion == Fusion::GatedSum {
             let (width, vectors) = (builder.width(), mixture.expert_vectors());
             mixture.gate = Some(Linear::new(&mut builder.at("gate"), width, vectors));
@@ -136,7 +149,8 @@ fn segments_of(plan: &Plan, theme: usize) -> Vec<u32> {
 fn pooled_events(events: &Events, size: usize) -> Events {
     let blocks = |r: std::ops::Range<usize>| r.len().div_ceil(size);
     let offsets = Offsets::from_lengths(events.offsets.ranges().map(blocks));
-    let newest = |r: std::ops::Range<usize>| (0..blocks(r.clone())).rev().map(move |b| (r.end - 1 - b * size) as u32);
+    let newest =
+        |r: std::ops::Range<usize>| (0..blocks(r.clone())).rev().map(move |b| (r.end - 1 - b * size) as u32);
     let rows: Vec<u32> = events.offsets.ranges().flat_map(newest).collect();
     let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
     events.select(&rows, offsets, &samples)
@@ -148,8 +162,13 @@ impl SequenceEncoder for Mos {
         if let Some(global) = self.global {
             let input = match self.config.global {
                 GlobalExpert::Pooled(size) => {
-                    let (rows, _) = ops::pool_blocks(&mut pass.tape, &input.rows, &input.events.offsets, size);
-                    Input { rows, events: Arc::new(pooled_events(&input.events, size)), target: input.target.clone() }
+                    let (rows, _) =
+                        ops::pool_blocks(&mut pass.tape, &input.rows, &input.events.offsets, size);
+                    Input {
+                        rows,
+                        events: Arc::new(pooled_events(&input.events, size)),
+                        target: input.target.clone(),
+                    }
                 }
                 _ => input.clone(),
             };
@@ -206,7 +225,8 @@ impl SequenceEncoder for Mos {
                 for (theme, encoder) in self.themes.iter().enumerate() {
                     let chosen = segments_of(&plan, theme);
                     let (rows, offsets) = themed.rows_of(&chosen);
-                    total = total + self.encoders[*encoder].cost(pass, &themed.select(&rows, offsets, &chosen))?;
+                    total = total
+                        + self.encoders[*encoder].cost(pass, &themed.select(&rows, offsets, &chosen))?;
                 }
             } else {
                 total = total + self.encoders[self.themes[0]].cost(pass, &themed)?;

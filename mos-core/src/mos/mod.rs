@@ -10,6 +10,8 @@ mod experts;
 mod router;
 
 pub use codebook::{kmeans, nearest};
-pub use config::{Assignment, Codebook, Fusion, GlobalExpert, MosConfig, RoutingUnit, RoutingVector, Run, Sharing, Themes};
+pub use config::{
+    Assignment, Codebook, Fusion, GlobalExpert, MosConfig, RoutingUnit, RoutingVector, Run, Sharing, Themes,
+};
 pub use experts::{ExpertFactory, Mos};
 pub use router::{NO_THEME, Router};

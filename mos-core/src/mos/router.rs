@@ -8,8 +8,8 @@ use super::{
     codebook::{kmeans, nearest, normalise},
 };
 use crate::{
-    Builder, Error, Events, Init, Mat, Offsets, ParamId, Params, Pass, Result, StateUpdate, StepInfo, TableId, TableInit,
-    Tables, cost, engine::BufferId, ops,
+    Builder, Error, Events, Init, Mat, Offsets, ParamId, Params, Pass, Result, StateUpdate, StepInfo,
+    TableId, TableInit, Tables, cost, engine::BufferId, ops,
 };
 
 /// The theme of an item that has none: unknown, or without a routing vector. Not a theme, and not "empty".
@@ -84,7 +84,9 @@ impl Router {
         let (vectors, dim) = match kind {
             _ if given.is_some() => (Vectors::Given, 1),
             RoutingVector::ContentMap => {
-                let dim = content.ok_or_else(|| Error::config("mos.vector", "content_map", "no content vectors"))?.dim;
+                let dim = content
+                    .ok_or_else(|| Error::config("mos.vector", "content_map", "no content vectors"))?
+                    .dim;
                 let weight = builder.param("map", dim, dim, Init::Identity);
                 let content = builder.item_table("content", dim, TableInit::FrozenContent)?;
                 (Vectors::Map { content, weight }, dim)
@@ -209,7 +211,8 @@ impl Router {
             for piece in units(&events.sessions, range, unit) {
                 let mut mean = vec![0.0; self.dim];
                 for item in &events.items[piece.clone()] {
-                    let mut unit = vectors[*item as usize * self.dim..(*item as usize + 1) * self.dim].to_vec();
+                    let mut unit =
+                        vectors[*item as usize * self.dim..(*item as usize + 1) * self.dim].to_vec();
                     normalise(&mut unit, self.dim);
                     mean.iter_mut().zip(unit).for_each(|(m, v)| *m += v);
                 }
@@ -232,8 +235,10 @@ impl Router {
             normalise(&mut v, self.dim);
             let known = v.iter().any(|x| *x != 0.0);
             let cosine = |c: &[f32]| v.iter().zip(c).map(|(a, b)| a * b).sum::<f32>();
-            let e: Vec<f32> =
-                unit_codes.chunks(self.dim).map(|c| ((cosine(c) - 1.0) / self.config.temperature).exp()).collect();
+            let e: Vec<f32> = unit_codes
+                .chunks(self.dim)
+                .map(|c| ((cosine(c) - 1.0) / self.config.temperature).exp())
+                .collect();
             let sum: f32 = e.iter().sum();
             out.extend(e.iter().map(|x| if known { x / sum } else { 0.0 }));
         }
@@ -273,7 +278,11 @@ impl Router {
             rows.drain(from..from + extra);
             let length = rows.len() - from;
             lengths.push(length);
-            evidence.push(if known { 0.25 * (1.0 + length as f32).ln() } else { self.config.unknown_evidence });
+            evidence.push(if known {
+                0.25 * (1.0 + length as f32).ln()
+            } else {
+                self.config.unknown_evidence
+            });
         }
         Plan {
             rows,
@@ -286,7 +295,14 @@ impl Router {
         }
     }
 
-    fn plan_all(&self, events: &Events, row_themes: &[u8], targets: &[u8], vectors: &[f32], codes: &[f32]) -> Plan {
+    fn plan_all(
+        &self,
+        events: &Events,
+        row_themes: &[u8],
+        targets: &[u8],
+        vectors: &[f32],
+        codes: &[f32],
+    ) -> Plan {
         let k = self.config.codes;
         let gates_of = if vectors.is_empty() {
             targets.iter().flat_map(|t| (0..k).map(|c| f32::from(c == *t as usize))).collect()
@@ -340,7 +356,11 @@ impl Router {
                 plan.gates[first..].iter_mut().for_each(|g| *g /= mass);
             }
             let known = targets[b] != NO_THEME;
-            plan.evidence.push(if known { 0.25 * (1.0 + own as f32).ln() } else { self.config.unknown_evidence });
+            plan.evidence.push(if known {
+                0.25 * (1.0 + own as f32).ln()
+            } else {
+                self.config.unknown_evidence
+            });
         }
         plan.offsets = Offsets::from_lengths(lengths);
         plan
@@ -357,7 +377,9 @@ impl Router {
         };
         let (gates, soft) = match self.config.run {
             Run::Target(_) => (0, 0),
-            Run::All if self.config.assignment == Assignment::Soft => (events.targets.len(), events.items.len()),
+            Run::All if self.config.assignment == Assignment::Soft => {
+                (events.targets.len(), events.items.len())
+            }
             Run::All => (events.targets.len(), 0),
         };
         (pieces + gates + soft) * self.config.codes * self.dim
@@ -429,8 +451,16 @@ impl Router {
         pairs
     }
 
-    pub(super) fn after_step(&self, params: &mut Params, tables: &Tables, updates: &[StateUpdate], at: StepInfo) {
-        if !matches!(self.config.codebook, Codebook::MovingAverage { .. }) || matches!(self.vectors, Vectors::Given) {
+    pub(super) fn after_step(
+        &self,
+        params: &mut Params,
+        tables: &Tables,
+        updates: &[StateUpdate],
+        at: StepInfo,
+    ) {
+        if !matches!(self.config.codebook, Codebook::MovingAverage { .. })
+            || matches!(self.vectors, Vectors::Given)
+        {
             return;
         }
         let (k, dim) = (self.config.codes, self.dim);
@@ -453,7 +483,8 @@ impl Router {
             usage[c] = 0.99 * usage[c] + 0.01 * counts[c];
             if counts[c] > 0.0 {
                 let rate = (0.01 * counts[c] / usage[c]).min(0.2);
-                for (code, sum) in codes[c * dim..(c + 1) * dim].iter_mut().zip(&sums[c * dim..(c + 1) * dim]) {
+                for (code, sum) in codes[c * dim..(c + 1) * dim].iter_mut().zip(&sums[c * dim..(c + 1) * dim])
+                {
                     *code += rate * (sum / counts[c] - *code);
                 }
             }
@@ -486,7 +517,7 @@ fn units(sessions: &[u32], range: std::ops::Range<usize>, unit: RoutingUnit) -> 
             || match unit {
                 RoutingUnit::Behaviour => true,
                 RoutingUnit::Session => sessions[t] != sessions[t + 1],
-                RoutingUnit::Window(n) => (range.end - t - 1) % n == 0,
+                RoutingUnit::Window(n) => (range.end - t - 1).is_multiple_of(n),
             };
         if ends {
             pieces.push(from..t + 1);

@@ -75,7 +75,8 @@ pub fn attend(
                     let pick;
                     (pick, chosen) = if k < n { chosen.split_at(k) } else { (&[][..], chosen) };
                     let place = |i: usize| if k < n { pick[i] as usize * d } else { i * d };
-                    let to_weight: Vec<f32> = (0..k).map(|i| dot(g, &history[place(i)..place(i) + d])).collect();
+                    let to_weight: Vec<f32> =
+                        (0..k).map(|i| dot(g, &history[place(i)..place(i) + d])).collect();
                     let mean = dot(&to_weight, w);
                     for i in 0..k {
                         let to_score = scale * w[i] * (to_weight[i] - mean);
@@ -165,14 +166,20 @@ pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &M
                 out.extend(base.repeat(range.len()));
                 let m = matrix(&v[2], q);
                 let rows = &v[1][range.start * d..range.end * d];
-                add_product((rows, (range.len(), d), false), (&m, (d, f), false), &mut out[from..], (range.len(), f));
+                add_product(
+                    (rows, (range.len(), d), false),
+                    (&m, (d, f), false),
+                    &mut out[from..],
+                    (range.len(), f),
+                );
             }
             out.iter_mut().for_each(|y| *y = y.max(0.0));
             let active: Vec<bool> = out.iter().map(|y| *y > 0.0).collect();
             (out, active)
         },
         move |back, active| {
-            let grad: Vec<f32> = back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();
+            let grad: Vec<f32> =
+                back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();
             let w = &back.values[2];
             for (s, range) in of_backward.ranges().enumerate().filter(|(_, r)| !r.is_empty()) {
                 let q = &back.values[0][s * d..(s + 1) * d];

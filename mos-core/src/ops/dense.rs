@@ -75,8 +75,18 @@ pub fn matmul_nt(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
             (out, ())
         },
         move |back, ()| {
-            add_product((back.out, (r, s), false), (&back.values[1], (s, k), false), &mut back.grads[0], (r, k));
-            add_product((back.out, (r, s), true), (&back.values[0], (r, k), false), &mut back.grads[1], (s, k));
+            add_product(
+                (back.out, (r, s), false),
+                (&back.values[1], (s, k), false),
+                &mut back.grads[0],
+                (r, k),
+            );
+            add_product(
+                (back.out, (r, s), true),
+                (&back.values[0], (r, k), false),
+                &mut back.grads[1],
+                (s, k),
+            );
         },
     )
 }
@@ -337,7 +347,8 @@ pub fn renormalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
         &[x],
         (rows, cols),
         |v| {
-            let share = |row: &[f32]| -> Vec<f32> { row.iter().map(|x| x / row.iter().sum::<f32>()).collect() };
+            let share =
+                |row: &[f32]| -> Vec<f32> { row.iter().map(|x| x / row.iter().sum::<f32>()).collect() };
             let out: Vec<f32> = v[0].chunks(cols.max(1)).flat_map(share).collect();
             (out.clone(), out)
         },

@@ -16,7 +16,9 @@ fn random(rows: usize, cols: usize, seed: u64) -> Mat {
 
 /// Compares the gradient of `sum(op(inputs) * weights)` with central differences, for every value of every input.
 fn check_gradients(inputs: &[Mat], op: impl Fn(&mut Tape, &[Mat]) -> Mat) {
-    let probe = |out: &Mat| Mat::new(out.rows(), out.cols(), Init::Normal(1.0).values(out.rows(), out.cols(), &mut rng(99)));
+    let probe = |out: &Mat| {
+        Mat::new(out.rows(), out.cols(), Init::Normal(1.0).values(out.rows(), out.cols(), &mut rng(99)))
+    };
     let value = |inputs: &[Mat]| {
         let out = op(&mut Tape::scoring(), inputs);
         let w = probe(&out).to_vec();
@@ -41,7 +43,11 @@ fn check_gradients(inputs: &[Mat], op: impl Fn(&mut Tape, &[Mat]) -> Mat) {
                 value(&moved)
             };
             let slope = ((at(2e-3) - at(-2e-3)) / 4e-3) as f32;
-            assert!((slope - found[j]).abs() < 2e-2 * (1.0 + slope.abs()), "input {i}[{j}]: {slope} against {}", found[j]);
+            assert!(
+                (slope - found[j]).abs() < 2e-2 * (1.0 + slope.abs()),
+                "input {i}[{j}]: {slope} against {}",
+                found[j]
+            );
         }
     }
 }
@@ -53,7 +59,9 @@ fn borders() -> Offsets {
 #[test]
 fn gradients_of_dense_operations() {
     let m = |r, c, s| random(r, c, s);
-    check_gradients(&[m(4, 3, 1), m(3, 5, 2), m(1, 5, 3)], |t, v| linear(t, &v[0], &v[1], Some(&v[2]), Activation::None));
+    check_gradients(&[m(4, 3, 1), m(3, 5, 2), m(1, 5, 3)], |t, v| {
+        linear(t, &v[0], &v[1], Some(&v[2]), Activation::None)
+    });
     check_gradients(&[m(4, 3, 1), m(3, 5, 2)], |t, v| linear(t, &v[0], &v[1], None, Activation::Relu));
     check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| matmul_nt(t, &v[0], &v[1]));
     check_gradients(&[m(4, 3, 1), m(4, 2, 2)], |t, v| concat(t, &[&v[0], &v[1], &v[0]]));
@@ -61,7 +69,9 @@ fn gradients_of_dense_operations() {
         let sum = add(t, &v[0], &v[1]);
         mul(t, &sum, &v[0])
     });
-    check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| sum_gathered(t, &[(&v[0], &[1, 1, 3]), (&v[1], &[0, 1, 0])]));
+    check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| {
+        sum_gathered(t, &[(&v[0], &[1, 1, 3]), (&v[1], &[0, 1, 0])])
+    });
     check_gradients(&[m(2, 3, 1)], |t, v| scatter_rows(t, &v[0], &[3, 1], 5));
     check_gradients(&[m(3, 4, 1)], |t, v| softmax_rows(t, &v[0], 0.5));
     check_gradients(&[m(3, 4, 1)], |t, v| normalize_rows(t, &v[0]));
@@ -87,7 +97,9 @@ fn gradients_of_jagged_operations() {
         check_gradients(&[m(4, 6, 1), m(9, 3, 2)], |t, v| attend(t, &v[0], &v[1], &o, 2, 0.6, top));
     }
     check_gradients(&[m(4, 6, 1), m(6, 2, 2)], |t, v| head_project(t, &v[0], &v[1], 2));
-    check_gradients(&[m(4, 2, 1), m(9, 2, 2), m(8, 3, 3), m(1, 3, 4)], |t, v| din_hidden(t, &v[0], &v[1], &o, &v[2], &v[3]));
+    check_gradients(&[m(4, 2, 1), m(9, 2, 2), m(8, 3, 3), m(1, 3, 4)], |t, v| {
+        din_hidden(t, &v[0], &v[1], &o, &v[2], &v[3])
+    });
     let (target, projections) = (m(4, 3, 7), Init::Normal(1.0).values(3, 8, &mut rng(8)));
     check_gradients(&[m(9, 3, 1)], |t, v| hash_pool(t, &target, &v[0], &o, &projections, 4, 2));
 }
@@ -96,12 +108,16 @@ fn gradients_of_jagged_operations() {
 fn gradients_of_losses() {
     check_gradients(&[random(4, 1, 1)], |t, v| bce_with_logits(t, &v[0], &[0.0, 1.0, 1.0, 0.0]));
     check_gradients(&[random(4, 3, 1)], |t, v| mean_square(t, &v[0]));
-    check_gradients(&[random(1, 1, 1), random(1, 1, 2)], |t, v| sum_scalars(t, &[(&v[0], 2.0), (&v[1], -0.5)]));
+    check_gradients(&[random(1, 1, 1), random(1, 1, 2)], |t, v| {
+        sum_scalars(t, &[(&v[0], 2.0), (&v[1], -0.5)])
+    });
     check_gradients(&[random(5, 3, 1)], |t, v| {
         let p = softmax_rows(t, &v[0], 1.0);
         mutual_information(t, &p, &[(0, 1, 1.0), (1, 2, 2.0), (3, 4, 1.0), (4, 4, 1.0)])
     });
-    check_gradients(&[random(3, 2, 1)], |t, v| cosine_commitment(t, &v[0], &[1.0, 0.5, -0.3, 2.0], &[0, 1, 1]));
+    check_gradients(&[random(3, 2, 1)], |t, v| {
+        cosine_commitment(t, &v[0], &[1.0, 0.5, -0.3, 2.0], &[0, 1, 1])
+    });
 }
 
 #[test]
@@ -113,24 +129,36 @@ fn mutual_information_prefers_agreement_and_balance() {
     let (a, b) = ([0.99, 0.01], [0.01, 0.99]);
     let agree = loss([a, a, b, b]);
     assert!(agree < -0.5, "{agree}");
-    assert!(loss([a, [0.5, 0.5], b, [0.5, 0.5]]) > agree + 0.3, "a neighbour that does not care tells nothing");
+    assert!(
+        loss([a, [0.5, 0.5], b, [0.5, 0.5]]) > agree + 0.3,
+        "a neighbour that does not care tells nothing"
+    );
     assert!(loss([a, a, a, a]) > -0.05, "one theme for all must be worth nothing");
 }
 
 #[test]
 fn losses_match_reference_values() {
     // torch 2.x binary_cross_entropy_with_logits([0.3, -1.2], [1, 0]).
-    let bce = bce_with_logits(&mut Tape::scoring(), &Mat::new(2, 1, vec![0.3, -1.2]), &[1.0, 0.0]).to_vec()[0];
+    let bce =
+        bce_with_logits(&mut Tape::scoring(), &Mat::new(2, 1, vec![0.3, -1.2]), &[1.0, 0.0]).to_vec()[0];
     let direct = (-(1.0f64 / (1.0 + (-0.3f64).exp())).ln() - (1.0 - 1.0 / (1.0 + 1.2f64.exp())).ln()) / 2.0;
     assert!((f64::from(bce) - direct).abs() < 1e-6);
 }
 
-fn attend_oracle(q: &[f32], rows: &[f32], offsets: &Offsets, heads: usize, d: usize, top: Option<usize>) -> Vec<f64> {
+fn attend_oracle(
+    q: &[f32],
+    rows: &[f32],
+    offsets: &Offsets,
+    heads: usize,
+    d: usize,
+    top: Option<usize>,
+) -> Vec<f64> {
     let mut out = vec![0.0; offsets.segments() * heads * d];
     for (s, range) in offsets.ranges().enumerate() {
         for h in 0..heads {
             let at = (s * heads + h) * d;
-            let score = |r: usize| (0..d).map(|i| f64::from(q[at + i]) * f64::from(rows[r * d + i])).sum::<f64>();
+            let score =
+                |r: usize| (0..d).map(|i| f64::from(q[at + i]) * f64::from(rows[r * d + i])).sum::<f64>();
             let mut all: Vec<(f64, usize)> = range.clone().map(|r| (score(r), r)).collect();
             all.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
             all.truncate(top.unwrap_or(usize::MAX));

@@ -13,7 +13,8 @@ use rand_distr::{Distribution as _, Exp1, Gamma, Geometric, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Catalog, Content, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result, Sessionizer, TaskConfig, rng,
+    Catalog, Content, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result, Sessionizer,
+    TaskConfig, rng,
 };
 
 /// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
@@ -274,7 +275,10 @@ mod tests {
     fn clicks_and_sizes_are_those_of_the_design() {
         let config = SyntheticConfig { users: 600, ..SyntheticConfig::default() };
         let data = prepare(config.generate().unwrap(), &config.task()).unwrap();
-        assert_eq!([data.splits.train.len(), data.splits.valid.len(), data.splits.test.len()], [7200, 3000, 4800]);
+        assert_eq!(
+            [data.splits.train.len(), data.splits.valid.len(), data.splits.test.len()],
+            [7200, 3000, 4800]
+        );
         let rate = data.splits.train.iter().map(|s| s.label).sum::<f32>() / 7200.0;
         assert!((0.30..0.42).contains(&rate), "click rate {rate}");
         for s in data.splits.train.iter().chain(&data.splits.test) {
@@ -286,7 +290,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_log_and_another_another() {
-        let hash = |seed| SyntheticConfig { users: 30, seed, ..SyntheticConfig::default() }.generate().unwrap().sha256();
+        let hash = |seed| {
+            SyntheticConfig { users: 30, seed, ..SyntheticConfig::default() }.generate().unwrap().sha256()
+        };
         assert_eq!(hash(1), hash(1));
         assert_ne!(hash(1), hash(2));
     }
