@@ -1,5 +1,7 @@
 //! The command as a user meets it: every documented command line, resume, threads, bad input.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
