@@ -362,7 +362,7 @@ pub fn renormalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
     )
 }
 
-/// Row b is Σ_e gates[b, e] parts_e[b].
+/// Row b is `Σ_e gates[b, e] parts_e[b]`.
 ///
 /// # Shapes
 /// `gates: [B, E]`, each part `[B, d]` → `[B, d]`
