@@ -1,0 +1,130 @@
+//! No leakage, frozen negatives, batches, sessions: on random logs.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::collections::HashSet;
+
+use mos_data::{
+    Catalog, Cuts, Dataset, Event, Interactions, LabelRule, Log, Sessionizer, TaskConfig, prepare, sessions,
+    shuffled_order,
+};
+use proptest::prelude::*;
+
+fn log(rows: &[(u32, u32, i64)]) -> Log {
+    let event = |&(user, item, time): &(u32, u32, i64)| Event {
+        user,
+        item: item + 1,
+        time,
+        behaviour: 0,
+        rating: Some((item % 5) as f32 + 1.0),
+        session: None,
+    };
+    Log {
+        name: "random".into(),
+        interactions: Interactions::from_events(4, rows.iter().map(event).collect()).unwrap(),
+        impressions: None,
+        catalog: Catalog { items: 41, behaviours: 1, ..Catalog::default() },
+        user_ids: (0..4).map(|u| u.to_string()).collect(),
+        item_ids: (0..41).map(|i| i.to_string()).collect(),
+        behaviour_names: vec![String::new()],
+        dropped: [].into(),
+        ticks_per_second: 1,
+        bayes: None,
+    }
+}
+
+fn task(label: LabelRule) -> TaskConfig {
+    TaskConfig {
+        label,
+        session: Sessionizer::Gap { seconds: 20 },
+        cuts: Cuts::Quantile { valid: 0.6, test: 0.8 },
+        min_history: 0,
+        max_train: None,
+        seed: 3,
+    }
+}
+
+fn parts(data: &Dataset) -> [&[mos_data::Sample]; 3] {
+    [&data.splits.train, &data.splits.valid, &data.splits.test]
+}
+
+fn rows() -> impl Strategy<Value = Vec<(u32, u32, i64)>> {
+    prop::collection::vec((0u32..4, 0u32..40, 0i64..500), 40..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_leaks(rows in rows()) {
+        for label in [LabelRule::Rating { at_least: 4.0 }, LabelRule::Negatives { per_positive: 2, exponent: 0.75 }] {
+            let Ok(data) = prepare(log(&rows), &task(label)) else { continue };
+            let latest = |part: &[mos_data::Sample]| part.iter().map(|s| s.time).max().unwrap();
+            let earliest = |part: &[mos_data::Sample]| part.iter().map(|s| s.time).min().unwrap();
+            let [train, valid, test] = parts(&data);
+            prop_assert!(latest(train) < earliest(valid) && latest(valid) < earliest(test));
+            let seen: HashSet<u32> = rows.iter().filter(|r| r.2 < earliest(valid)).map(|r| r.1 + 1).collect();
+            for sample in parts(&data).concat() {
+                let times = &data.interactions.times()[data.interactions.range(sample.user)];
+                prop_assert!(times[..sample.end as usize].iter().all(|t| *t < sample.time));
+                prop_assert!(times[sample.end as usize..].iter().all(|t| *t >= sample.time));
+                prop_assert!(sample.item == 0 || seen.contains(&sample.item), "an item of the future has a row");
+            }
+        }
+    }
+
+    #[test]
+    fn negatives_are_frozen_and_never_known_positives(rows in rows()) {
+        let task = task(LabelRule::Negatives { per_positive: 3, exponent: 0.5 });
+        let Ok(data) = prepare(log(&rows), &task) else { return Ok(()) };
+        prop_assert_eq!(&data.split_sha256, &prepare(log(&rows), &task).unwrap().split_sha256);
+        for sample in parts(&data).concat().iter().filter(|s| s.label == 0.0) {
+            prop_assert!(rows.iter().all(|(user, item, _)| *user != sample.user || item + 1 != sample.item));
+        }
+    }
+
+    #[test]
+    fn batches_hold_the_most_recent_behaviours(rows in rows(), most in 1usize..12, pieces in 1usize..6) {
+        let Ok(data) = prepare(log(&rows), &task(LabelRule::Rating { at_least: 4.0 })) else { return Ok(()) };
+        let batch = data.batch(&data.splits.train, most);
+        for (b, sample) in data.splits.train.iter().enumerate() {
+            let all = &data.interactions.items()[data.interactions.range(sample.user)][..sample.end as usize];
+            let wanted = &all[all.len() - all.len().min(most)..];
+            prop_assert_eq!(&batch.items[batch.offsets[b]..batch.offsets[b + 1]], wanted);
+        }
+        let joined: Vec<u32> = batch.split(pieces).iter().flat_map(|p| p.items.clone()).collect();
+        prop_assert_eq!(&joined, &batch.items);
+        let mut mixed = batch.clone();
+        mixed.shuffle_histories(1);
+        for b in 0..batch.len() {
+            let sorted = |x: &[u32]| { let mut x = x.to_vec(); x.sort_unstable(); x };
+            let range = batch.offsets[b]..batch.offsets[b + 1];
+            prop_assert_eq!(sorted(&mixed.items[range.clone()]), sorted(&batch.items[range]));
+        }
+    }
+
+    #[test]
+    fn sessions_rise_by_one_and_start_at_zero(rows in rows(), gap in 1i64..100, size in 1usize..9) {
+        let log = log(&rows);
+        for by in [Sessionizer::Gap { seconds: gap }, Sessionizer::Fixed { events: size }, Sessionizer::Day { utc_offset_hours: 8 }] {
+            let of = sessions(&log, &by).unwrap();
+            for user in 0..4 {
+                let range = log.interactions.range(user);
+                let mine = &of[range.clone()];
+                prop_assert!(mine.first().is_none_or(|s| *s == 0));
+                prop_assert!(mine.windows(2).all(|w| w[1] == w[0] || w[1] == w[0] + 1));
+                if let Sessionizer::Gap { seconds } = by {
+                    let times = &log.interactions.times()[range];
+                    prop_assert!((1..mine.len()).all(|i| (times[i] - times[i - 1] > seconds) == (mine[i] > mine[i - 1])));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_reads_every_sample_once(n in 0usize..500, seed in 0u64..9) {
+        let mut order = shuffled_order(n, seed, 1);
+        order.sort_unstable();
+        prop_assert!(order.iter().enumerate().all(|(i, o)| i as u32 == *o) && order.len() == n);
+    }
+}
