@@ -22,7 +22,7 @@ pub fn catalog() -> Arc<Catalog> {
         categories: Some((0..ITEMS).map(|i| group(i, 4) as u32).collect()),
         category_count: 5,
         content: Some(Content { dim: 8, values }),
-        themes: Some((0..ITEMS).map(|i| if i == 0 { u8::MAX } else { (i % 8) as u8 }).collect()),
+        themes: Some((0..ITEMS).map(|i| if i == 0 { u16::MAX } else { (i % 8) as u16 }).collect()),
         behaviours: 3,
     })
 }

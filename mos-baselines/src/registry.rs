@@ -5,6 +5,7 @@ use mos_core::{
     layers::Positioned,
     mos::{Mos, MosConfig, Themes},
 };
+use mos_data::nearest_name;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -104,8 +105,8 @@ pub fn mixtures() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// [`Error::Config`] for a name or option that does not exist, naming the nearest that does.
 pub fn build(builder: &mut Builder<'_>, spec: &Spec) -> Result<Box<dyn SequenceEncoder>> {
     let find = |kind: &str, name: &str, names: Vec<&'static str>| {
-        names.iter().position(|n| *n == name).ok_or_else(|| {
-            let near = names.iter().min_by_key(|n| distance(n, name)).copied().unwrap_or_default();
+        names.iter().position(|n| *n == name).ok_or_else(move || {
+            let near = nearest_name(name, names).unwrap_or_default();
             Error::config(kind, name, format!("not known; did you mean `{near}`?"))
         })
     };
@@ -142,18 +143,4 @@ fn merged<T: DeserializeOwned + Serialize>(name: &str, preset: &T, value: &Value
         _ => return Err(Error::config(name, value, "options must be a table")),
     }
     serde_json::from_value(all).map_err(refuse)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let next = (before + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            before = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
 }

@@ -5,22 +5,13 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context as _, bail};
 use mos_baselines::Spec;
 use mos_core::{Adam, ModelConfig, TrainConfig};
-use mos_data::{Dataset, prepare, sources::synthetic::SyntheticConfig};
+use mos_data::{
+    Dataset, TaskConfig, prepare,
+    sources::{Source, synthetic::SyntheticConfig},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-
-/// Where the data comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Data {
-    /// The generator; its task comes with it.
-    Synthetic {
-        /// The generator's choices.
-        #[serde(default)]
-        generator: SyntheticConfig,
-    },
-}
 
 /// What is trained and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,8 +19,11 @@ pub enum Data {
 pub struct Experiment {
     /// Name of the run folder.
     pub name: String,
-    /// Data.
-    pub data: Data,
+    /// Log.
+    pub data: Source,
+    /// What is predicted and where time is cut; default: what the source suggests.
+    #[serde(default)]
+    pub task: Option<TaskConfig>,
     /// Encoders of the table.
     pub encoders: Vec<String>,
     /// Mixtures of the table, each around each encoder.
@@ -40,6 +34,9 @@ pub struct Experiment {
     /// Options of encoders and mixtures, by name.
     #[serde(default)]
     pub options: BTreeMap<String, Value>,
+    /// Further mixtures: a registered one under a name and with options of its own, for ablations and tuning.
+    #[serde(default)]
+    pub variants: BTreeMap<String, Variant>,
     /// One training for each seed.
     pub seeds: Vec<u64>,
     /// Most recent behaviours that a history keeps.
@@ -58,6 +55,16 @@ pub struct Experiment {
     pub train: TrainConfig,
 }
 
+/// A registered mixture with other options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Name of the registered mixture.
+    pub of: String,
+    /// Its options.
+    pub options: Value,
+}
+
 fn yes() -> bool {
     true
 }
@@ -68,13 +75,15 @@ impl Experiment {
         let names = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         Self {
             name: "quick".into(),
-            data: Data::Synthetic {
+            data: Source::Synthetic {
                 generator: SyntheticConfig { users: 1200, ..SyntheticConfig::default() },
             },
+            task: None,
             encoders: names(&["mean", "din", "twin", "sdim"]),
             mixtures: names(&["none", "scales", "gshard", "mos", "mos-vq", "random_themes", "oracle_themes"]),
             controls: true,
             options: BTreeMap::new(),
+            variants: BTreeMap::new(),
             seeds: vec![1, 2, 3],
             max_length: 128,
             batch: 512,
@@ -159,19 +168,29 @@ impl Experiment {
     /// # Errors
     /// Those of the source.
     pub fn load(&self) -> anyhow::Result<Dataset> {
-        match &self.data {
-            Data::Synthetic { generator } => Ok(prepare(generator.generate()?, &generator.task())?),
+        let task = self.task.clone().map_or_else(|| self.data.task(), Ok)?;
+        let mut data = prepare(self.data.load()?, &task)?;
+        let parts = [&data.splits.train, &data.splits.valid, &data.splits.test];
+        let long = parts.into_iter().flatten().filter(|s| s.end as usize > self.max_length).count();
+        if long > 0 {
+            let what = format!("samples whose history is cut to its last {} behaviours", self.max_length);
+            data.card.dropped.insert(what, long as u64);
         }
+        Ok(data)
     }
 
-    /// The cells of the table, in order, with their options.
-    pub fn specs(&self) -> Vec<Spec> {
+    /// The cells of the table, in order: the name of the mixture's column, and what is built.
+    pub fn cells(&self) -> Vec<(String, Spec)> {
         let options = |name: &str| self.options.get(name).cloned().unwrap_or_default();
-        let cell = |encoder: &String, mixture: &String| Spec {
-            encoder: encoder.clone(),
-            mixture: mixture.clone(),
-            encoder_options: options(encoder),
-            mixture_options: options(mixture),
+        let cell = |encoder: &String, mixture: &String| {
+            let variant = self.variants.get(mixture);
+            let spec = Spec {
+                encoder: encoder.clone(),
+                mixture: variant.map_or(mixture, |v| &v.of).clone(),
+                encoder_options: options(encoder),
+                mixture_options: variant.map_or_else(|| options(mixture), |v| v.options.clone()),
+            };
+            (mixture.clone(), spec)
         };
         self.encoders.iter().flat_map(|e| self.mixtures.iter().map(move |m| cell(e, m))).collect()
     }

@@ -155,9 +155,9 @@ fn trials<'a>(
 ) -> Vec<(String, String, Trial<'a>)> {
     let trial = |spec: Spec, view| Trial { experiment, data, catalog, spec, view };
     let mut out: Vec<(String, String, Trial<'a>)> = experiment
-        .specs()
+        .cells()
         .into_iter()
-        .map(|spec| (spec.encoder.clone(), spec.mixture.clone(), trial(spec, View::Full)))
+        .map(|(mixture, spec)| (spec.encoder.clone(), mixture, trial(spec, View::Full)))
         .collect();
     if experiment.controls {
         let twin = experiment.encoders.iter().find(|e| *e == "twin").unwrap_or(&experiment.encoders[0]);

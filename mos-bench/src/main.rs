@@ -2,12 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
+use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use mos_bench::{
     config::Experiment,
     experiment::{self, Folder},
     results::Results,
     tables,
+};
+use mos_data::{
+    nearest_name, prepare,
+    sources::{SOURCES, Source, synthetic::SyntheticConfig, taobao::TaobaoItems},
 };
 
 /// Trains and compares click models on long histories. Without a command: the quick tour on synthetic data.
@@ -48,17 +53,28 @@ enum Command {
         /// Its results.json.
         results: PathBuf,
     },
-    /// Print the data card of an experiment.
-    Card {
-        /// The experiment (default: the quick tour).
-        #[arg(long)]
-        config: Option<PathBuf>,
-        /// Change a setting.
-        #[arg(long, value_name = "KEY=VALUE")]
-        set: Vec<String>,
-    },
-    /// List encoders and mixtures.
+    /// Look at data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// List encoders, mixtures and sources.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Read a log and print its card: counts, span, history lengths, sessions, ties, parts, what was left out.
+    Card {
+        /// synthetic, taobao, movielens or csv.
+        source: String,
+        /// The file, or the folder that holds it (synthetic data has none).
+        path: Option<PathBuf>,
+        /// Meaning of the columns, for csv.
+        #[arg(long)]
+        schema: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -79,14 +95,21 @@ fn work(cli: Cli) -> anyhow::Result<()> {
             print(&Results::read(&results)?);
             Ok(())
         }
-        Some(Command::Card { config, set }) => {
-            print!("{}", Experiment::read(config.as_deref(), &set)?.load()?.card);
+        Some(Command::Data(DataCommand::Card { source, path, schema, json })) => {
+            let source = source_of(&source, path, schema)?;
+            let card = prepare(source.load()?, &source.task()?)?.card;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&card)?);
+            } else {
+                print!("{card}");
+            }
             Ok(())
         }
         Some(Command::List) => {
             for (kind, all) in [
                 ("encoders", mos_baselines::encoder_names().collect::<Vec<_>>()),
                 ("mixtures", mos_baselines::mixture_names().collect()),
+                ("sources", SOURCES.to_vec()),
             ] {
                 println!("{kind}");
                 all.iter().for_each(|(name, line)| println!("  {name:<15} {line}"));
@@ -94,6 +117,27 @@ fn work(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn source_of(name: &str, path: Option<PathBuf>, schema: Option<PathBuf>) -> anyhow::Result<Source> {
+    let path =
+        |what: &str| path.clone().with_context(|| format!("data card {name} needs the path of {what}"));
+    if schema.is_some() && name != "csv" {
+        bail!("--schema belongs to csv, not to {name}");
+    }
+    Ok(match name {
+        "synthetic" => Source::Synthetic { generator: SyntheticConfig::default() },
+        "taobao" => Source::Taobao { path: path("UserBehavior.csv")?, items: TaobaoItems::default() },
+        "movielens" => Source::Movielens { path: path("the ratings")? },
+        "csv" => {
+            let schema = schema.context("data card csv needs --schema FILE.toml")?;
+            Source::Csv { path: path("the file")?, schema }
+        }
+        _ => {
+            let near = nearest_name(name, SOURCES.map(|(name, _)| name)).unwrap_or_default();
+            bail!("{name}: no such source; did you mean {near}?")
+        }
+    })
 }
 
 fn run(experiment: &Experiment, args: &RunArgs) -> anyhow::Result<()> {

@@ -11,8 +11,8 @@ pub struct Catalog {
     pub category_count: usize,
     /// Content vectors.
     pub content: Option<Content>,
-    /// Planted theme of each item (synthetic data); `u8::MAX` = none.
-    pub themes: Option<Vec<u8>>,
+    /// Planted theme of each item (synthetic data); `u16::MAX` = none.
+    pub themes: Option<Vec<u16>>,
     /// Number of behaviour codes, 0 = none included.
     pub behaviours: usize,
 }

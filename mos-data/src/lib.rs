@@ -28,7 +28,7 @@ pub use batch::{Batch, shuffled_order};
 pub use card::Card;
 pub use catalog::{Catalog, Content};
 pub use dataset::{Cuts, Dataset, LabelRule, Sample, Splits, TaskConfig, prepare};
-pub use error::{Error, Result};
+pub use error::{Error, Result, nearest_name};
 pub use interactions::{Event, Impression, Interactions};
 pub use log::Log;
 pub use sessions::{Sessionizer, sessions};

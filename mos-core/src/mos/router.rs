@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The theme of an item that has none: unknown, or without a routing vector. Not a theme, and not "empty".
-pub const NO_THEME: u8 = u8::MAX;
+pub const NO_THEME: u16 = u16::MAX;
 
 #[derive(Clone, Debug)]
 enum Vectors {
@@ -43,7 +43,7 @@ pub(super) struct Plan {
     pub(super) rows: Vec<u32>,
     pub(super) offsets: Offsets,
     pub(super) samples: Vec<u32>,
-    pub(super) themes: Vec<u8>,
+    pub(super) themes: Vec<u16>,
     /// Membership of each row; soft assignment only.
     pub(super) membership: Option<Vec<f32>>,
     /// Weight of each segment in its sample's vector.
@@ -62,17 +62,21 @@ impl Router {
         let catalog = builder.catalog().clone();
         let (items, seed, k) = (catalog.items, builder.seed(), config.codes);
         let missing = |what: &str| Error::config("mos.themes", what, "the data does not have them");
-        let given: Option<Vec<u8>> = match config.themes {
+        let given: Option<Vec<u16>> = match config.themes {
             Themes::Learned => None,
             Themes::Random => {
                 let mut rng = rng::stream(seed, "themes/random", &[]);
-                Some((0..items).map(|_| rng.random_range(0..k as u32) as u8).collect())
+                Some((0..items).map(|_| rng.random_range(0..k as u32) as u16).collect())
             }
             Themes::Oracle => Some(catalog.themes.clone().ok_or_else(|| missing("oracle"))?),
-            // Categories beyond 254 share theme ids, which merges subsequences: only same-id rows are ever compared.
+            // Categories beyond 65,534 share theme ids, which merges subsequences: only same-id rows are ever compared.
             Themes::Category => {
                 let of = catalog.categories.as_ref().ok_or_else(|| missing("category"))?;
-                Some(of.iter().map(|c| if *c == 0 { NO_THEME } else { ((c - 1) % 255) as u8 }).collect())
+                Some(
+                    of.iter()
+                        .map(|c| if *c == 0 { NO_THEME } else { ((c - 1) % u32::from(u16::MAX)) as u16 })
+                        .collect(),
+                )
             }
         };
         let content = catalog.content.as_ref();
@@ -129,8 +133,8 @@ impl Router {
     }
 
     /// Theme of each item as it is now `[V]` (valid after [`crate::SequenceEncoder::prepare_scoring`]).
-    pub fn item_themes(&self, params: &Params) -> Vec<u8> {
-        params.buffer(self.themes).iter().map(|t| *t as u8).collect()
+    pub fn item_themes(&self, params: &Params) -> Vec<u16> {
+        params.buffer(self.themes).iter().map(|t| *t as u16).collect()
     }
 
     fn vectors_of_items(&self, params: &Params, tables: &Tables) -> Vec<f32> {
@@ -150,10 +154,10 @@ impl Router {
         }
     }
 
-    fn assign(&self, vectors: &[f32], codes: &[f32]) -> Vec<u8> {
+    fn assign(&self, vectors: &[f32], codes: &[f32]) -> Vec<u16> {
         let of = nearest(vectors, codes, self.dim);
         let known = vectors.chunks(self.dim).map(|v| v.iter().any(|x| *x != 0.0));
-        of.iter().zip(known).map(|(z, known)| if known { *z as u8 } else { NO_THEME }).collect()
+        of.iter().zip(known).map(|(z, known)| if known { *z as u16 } else { NO_THEME }).collect()
     }
 
     pub(super) fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
@@ -173,7 +177,7 @@ impl Router {
         let codes = pass.params.get(self.codes).to_vec();
         let training = pass.is_training();
         let mut vectors = Vec::new();
-        let item_themes: Vec<u8> = if training && !matches!(self.vectors, Vectors::Given) {
+        let item_themes: Vec<u16> = if training && !matches!(self.vectors, Vectors::Given) {
             let mat = self.learn(pass, events);
             vectors = mat.to_vec();
             self.assign(&vectors, &codes)
@@ -184,13 +188,13 @@ impl Router {
                 let row = |i: &u32| &lookup[*i as usize * self.dim..(*i as usize + 1) * self.dim];
                 vectors = pass.index.items.iter().flat_map(row).copied().collect();
             }
-            pass.index.items.iter().map(|i| all[*i as usize] as u8).collect()
+            pass.index.items.iter().map(|i| all[*i as usize] as u16).collect()
         };
         let row_themes = match self.config.unit {
             RoutingUnit::Behaviour => events.items.iter().map(|i| item_themes[*i as usize]).collect(),
             unit => self.assign_units(&vectors, &codes, events, unit),
         };
-        let mut targets: Vec<u8> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
+        let mut targets: Vec<u16> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
         if training && self.config.theme_dropout > 0.0 {
             for target in &mut targets {
                 if pass.rng.random::<f32>() < self.config.theme_dropout {
@@ -204,7 +208,7 @@ impl Router {
         }
     }
 
-    fn assign_units(&self, vectors: &[f32], codes: &[f32], events: &Events, unit: RoutingUnit) -> Vec<u8> {
+    fn assign_units(&self, vectors: &[f32], codes: &[f32], events: &Events, unit: RoutingUnit) -> Vec<u16> {
         let mut means = Vec::new();
         let mut sizes = Vec::new();
         for range in events.offsets.ranges() {
@@ -248,19 +252,19 @@ impl Router {
     fn plan_target(
         &self,
         events: &Events,
-        row_themes: &[u8],
-        targets: &[u8],
+        row_themes: &[u16],
+        targets: &[u16],
         n: usize,
         vectors: &[f32],
         codes: &[f32],
     ) -> Plan {
         let b = targets.len();
-        let wanted: Vec<Vec<u8>> = if n == 1 || vectors.is_empty() {
+        let wanted: Vec<Vec<u16>> = if n == 1 || vectors.is_empty() {
             targets.iter().map(|t| vec![*t]).collect()
         } else {
             let p = self.memberships(vectors, codes, &events.targets);
             let top = |p: &[f32]| {
-                let mut order: Vec<u8> = (0..p.len() as u8).collect();
+                let mut order: Vec<u16> = (0..p.len() as u16).collect();
                 order.sort_by(|a, b| p[*b as usize].total_cmp(&p[*a as usize]));
                 order[..n].to_vec()
             };
@@ -298,8 +302,8 @@ impl Router {
     fn plan_all(
         &self,
         events: &Events,
-        row_themes: &[u8],
-        targets: &[u8],
+        row_themes: &[u16],
+        targets: &[u16],
         vectors: &[f32],
         codes: &[f32],
     ) -> Plan {
@@ -347,7 +351,7 @@ impl Router {
                 }
                 lengths.push(count - skip);
                 plan.samples.push(b as u32);
-                plan.themes.push(theme as u8);
+                plan.themes.push(theme as u16);
                 plan.gates.push(gates_of[b * k + theme]);
                 mass += gates_of[b * k + theme];
             }

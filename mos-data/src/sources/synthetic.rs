@@ -113,8 +113,8 @@ impl SyntheticConfig {
             self.user(number, &world, &mut draw, &mut events, &mut impressions, &mut bayes);
         }
         let items = THEMES * SUBTOPICS * ITEMS + 1;
-        let mut themes = vec![u8::MAX];
-        themes.extend((1..items as u32).map(|i| theme_of(i) as u8));
+        let mut themes = vec![u16::MAX];
+        themes.extend((1..items as u32).map(|i| theme_of(i) as u16));
         let id = |kind: &str, n: usize| format!("{kind}{n}");
         Ok(Log {
             name: format!("synthetic-{}", self.seed),

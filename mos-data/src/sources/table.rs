@@ -1,0 +1,329 @@
+//! Rows of delimited text, plain or gzip, and the errors that name their place.
+
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use csv::ByteRecord;
+use flate2::read::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// The end of the year 2099 in seconds: later times are taken for milliseconds.
+const LATEST: i64 = 4_102_444_799;
+
+/// How the text of a table is laid out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout<'a> {
+    /// Between columns; one byte or more.
+    pub(super) separator: &'a str,
+    /// Whether the first line names the columns.
+    pub(super) header: bool,
+    /// Whether `"` encloses fields.
+    pub(super) quotes: bool,
+    /// Number of columns; `None` = as many as the first line has.
+    pub(super) columns: Option<usize>,
+}
+
+/// A file being read row by row.
+pub(super) struct Table {
+    file: PathBuf,
+    separator: String,
+    reader: Reader,
+    columns: usize,
+    header: Vec<String>,
+    row: ByteRecord,
+    ahead: Option<ByteRecord>,
+}
+
+enum Reader {
+    Csv(Box<csv::Reader<Box<dyn Read>>>),
+    /// The csv crate knows separators of one byte only.
+    Lines {
+        input: BufReader<Box<dyn Read>>,
+        line: u64,
+    },
+}
+
+/// The bytes of a file, decompressed if it starts like gzip.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let refuse = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
+    let mut input = BufReader::with_capacity(1 << 16, File::open(path).map_err(refuse)?);
+    let gzip = input.fill_buf().map_err(refuse)?.starts_with(&[0x1f, 0x8b]);
+    Ok(if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) })
+}
+
+impl Table {
+    pub(super) fn open(path: &Path, layout: Layout<'_>) -> Result<Self> {
+        let input = open(path)?;
+        let reader = if let [separator] = layout.separator.as_bytes() {
+            let reader = csv::ReaderBuilder::new()
+                .delimiter(*separator)
+                .has_headers(false)
+                .flexible(true)
+                .quoting(layout.quotes)
+                .buffer_capacity(1 << 16)
+                .from_reader(input);
+            Reader::Csv(Box::new(reader))
+        } else {
+            Reader::Lines { input: BufReader::with_capacity(1 << 16, input), line: 0 }
+        };
+        let mut table = Self {
+            file: path.to_owned(),
+            separator: layout.separator.to_owned(),
+            reader,
+            columns: 0,
+            header: Vec::new(),
+            row: ByteRecord::new(),
+            ahead: None,
+        };
+        let nothing = || Error::file(path, "the file is empty", "there is nothing to read");
+        let first = table.read()?.ok_or_else(nothing)?;
+        table.columns = layout.columns.unwrap_or(first.len());
+        if layout.header {
+            let name = |f| text_of(f).trim_start_matches('\u{feff}').trim().to_owned();
+            table.header = first.iter().map(name).collect();
+        }
+        // A header is checked like any row, a first row is read again.
+        table.ahead = Some(first);
+        if layout.header {
+            table.next()?;
+        }
+        Ok(table)
+    }
+
+    /// The names of the columns; empty without a header.
+    pub(super) fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Number of columns of every row.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn read(&mut self) -> Result<Option<ByteRecord>> {
+        match &mut self.reader {
+            Reader::Csv(reader) => {
+                let mut row = ByteRecord::new();
+                let found = reader.read_byte_record(&mut row);
+                match found {
+                    Ok(found) => Ok(found.then_some(row)),
+                    Err(e) => {
+                        let line = reader.position().line();
+                        Err(unreadable(&self.file, line, e))
+                    }
+                }
+            }
+            Reader::Lines { input, line } => loop {
+                let mut text = Vec::new();
+                *line += 1;
+                let read =
+                    input.read_until(b'\n', &mut text).map_err(|e| unreadable(&self.file, *line, e))?;
+                if read == 0 {
+                    return Ok(None);
+                }
+                while text.last().is_some_and(|b| b"\r\n".contains(b)) {
+                    text.pop();
+                }
+                if text.is_empty() {
+                    continue;
+                }
+                let mut row = ByteRecord::new();
+                let mut rest = text.as_slice();
+                let separator = self.separator.as_bytes();
+                while let Some(at) = rest.windows(separator.len()).position(|w| w == separator) {
+                    row.push_field(&rest[..at]);
+                    rest = &rest[at + separator.len()..];
+                }
+                row.push_field(rest);
+                let mut at = csv::Position::new();
+                at.set_line(*line);
+                row.set_position(Some(at));
+                return Ok(Some(row));
+            },
+        }
+    }
+
+    /// The next row, checked for its number of columns.
+    pub(super) fn next(&mut self) -> Result<Option<Row<'_>>> {
+        let Some(row) = (match self.ahead.take() {
+            Some(row) => Some(row),
+            None => self.read()?,
+        }) else {
+            return Ok(None);
+        };
+        self.row = row;
+        if self.row.iter().any(|f| f.contains(&b'\n')) {
+            self.ahead = self.read()?;
+            if self.ahead.is_none() {
+                let row = self.row();
+                let column = row.fields.iter().position(|f| f.contains(&b'\n')).unwrap_or(0);
+                return Err(row.fail(
+                    column,
+                    "opens with a quote that never ends",
+                    "close the quote, or set quotes = false if \" is an ordinary character",
+                ));
+            }
+        }
+        let (found, wanted) = (self.row.len(), self.columns);
+        if found != wanted {
+            let row = self.row();
+            let names = [(",", "a comma"), ("\t", "a tab"), (";", "a semicolon"), ("::", "::"), ("|", "|")];
+            let whole = row.whole();
+            let hint = names
+                .iter()
+                .filter(|(s, _)| *s != self.separator && whole.matches(s).count() + 1 >= wanted && wanted > 1)
+                .map(|(_, name)| format!("is the separator {name}?"))
+                .next()
+                .unwrap_or_else(|| format!("the separator is {:?}", self.separator));
+            return Err(row.fail_whole(format!("has {found} column(s) instead of {wanted}"), hint));
+        }
+        Ok(Some(self.row()))
+    }
+
+    fn row(&self) -> Row<'_> {
+        Row {
+            file: &self.file,
+            line: self.row.position().map_or(0, csv::Position::line),
+            separator: &self.separator,
+            header: &self.header,
+            fields: &self.row,
+        }
+    }
+}
+
+fn unreadable(file: &Path, line: u64, e: impl ToString) -> Error {
+    Error::Row {
+        file: file.to_owned(),
+        line,
+        column: 0,
+        text: String::new(),
+        message: format!("cannot be read: {}", e.to_string()),
+        hint: "a compressed file that is cut short or damaged must be fetched again".into(),
+    }
+}
+
+/// UTF-8, or Latin-1 where it is not.
+pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => bytes.iter().map(|b| char::from(*b)).collect::<String>().into(),
+    }
+}
+
+/// One row and its place.
+pub(super) struct Row<'a> {
+    file: &'a Path,
+    line: u64,
+    separator: &'a str,
+    header: &'a [String],
+    fields: &'a ByteRecord,
+}
+
+impl Row<'_> {
+    /// The trimmed text of column `c`, from 0.
+    pub(super) fn text(&self, c: usize) -> Cow<'_, str> {
+        match text_of(&self.fields[c]) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        }
+    }
+
+    /// An id: any text that is neither empty nor a negative number.
+    pub(super) fn id(&self, c: usize) -> Result<Cow<'_, str>> {
+        let text = self.text(c);
+        if text.is_empty() {
+            return Err(self.fail(c, "is no id: it is empty", "drop the row or give it an id"));
+        }
+        if text.strip_prefix('-').is_some_and(|t| t.parse::<f64>().is_ok()) {
+            return Err(self.fail(c, "is a negative id", "ids are text or numbers from 0"));
+        }
+        Ok(text)
+    }
+
+    /// An id that must be a whole number.
+    pub(super) fn number_id(&self, c: usize) -> Result<Cow<'_, str>> {
+        let text = self.id(c)?;
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(self.fail(c, "is not a whole number", self.header_hint("ids are digits here")));
+        }
+        Ok(text)
+    }
+
+    /// A finite number.
+    pub(super) fn float(&self, c: usize) -> Result<f32> {
+        let text = self.text(c);
+        text.parse::<f32>()
+            .ok()
+            .filter(|x| x.is_finite())
+            .ok_or_else(|| self.fail(c, "is not a number", self.header_hint("a number such as 4.5")))
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&self, c: usize) -> Result<i64> {
+        let wrong = || self.fail(c, "is not a whole number", self.header_hint("digits only"));
+        self.text(c).parse().map_err(|_| wrong())
+    }
+
+    /// A time, `ticks` of which make a second.
+    pub(super) fn time(&self, c: usize, ticks: i64) -> Result<i64> {
+        let time = self.integer(c)?;
+        if time < 0 {
+            return Err(self.fail(c, "is a time before 1970", "times count from 1970-01-01 00:00 UTC"));
+        }
+        if time / ticks > LATEST {
+            let hint = if ticks == 1 { "are these milliseconds?" } else { "is the time unit right?" };
+            return Err(self.fail(c, "is a time after 2099", hint));
+        }
+        Ok(time)
+    }
+
+    fn header_hint(&self, usual: &str) -> String {
+        let letters = |f: &[u8]| f.iter().any(u8::is_ascii_alphabetic);
+        if self.line == 1 && self.fields.iter().all(letters) {
+            "this line looks like a header, which this layout does not have".into()
+        } else {
+            usual.to_owned()
+        }
+    }
+
+    fn whole(&self) -> String {
+        self.fields.iter().map(text_of).collect::<Vec<_>>().join(self.separator)
+    }
+
+    /// An error at column `c`, from 0.
+    pub(super) fn fail(&self, c: usize, message: impl ToString, hint: impl ToString) -> Error {
+        let named = self.header.get(c).map_or(String::new(), |name| format!(" (column {name})"));
+        Error::Row {
+            file: self.file.to_owned(),
+            line: self.line,
+            column: c + 1,
+            text: cut(&text_of(&self.fields[c])),
+            message: message.to_string() + &named,
+            hint: hint.to_string(),
+        }
+    }
+
+    fn fail_whole(&self, message: impl ToString, hint: impl ToString) -> Error {
+        Error::Row {
+            file: self.file.to_owned(),
+            line: self.line,
+            column: 0,
+            text: cut(&self.whole()),
+            message: message.to_string(),
+            hint: hint.to_string(),
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut short: String = text.chars().take(80).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
