@@ -20,10 +20,11 @@ use mos_data::{Catalog, Dataset};
 
 use crate::{
     config::Experiment,
-    metrics::auc,
+    metrics::{GroupedAuc, auc},
     results::{Cell, DataRecord, Results, RunRecord, Speed, write_whole},
+    stats::{bootstrap_users, resamples},
     tables,
-    train::{Trial, View, test_record},
+    train::{Trial, View, columns, test_record},
 };
 
 /// A run folder that is known to be writable.
@@ -62,7 +63,7 @@ impl Folder {
             }
         }
         std::fs::create_dir_all(path.join("trainings")).with_context(|| path.display().to_string())?;
-        write_whole(&config, &text)?;
+        write_whole(&config, text.as_bytes())?;
         Ok(Self(path))
     }
 
@@ -73,6 +74,22 @@ impl Folder {
 
     fn training(&self, name: &str, seed: u64) -> PathBuf {
         self.0.join("trainings").join(format!("{name}-{seed}.json"))
+    }
+
+    /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
+    /// which says that both are there.
+    fn keep(&self, name: &str, seed: u64, record: &RunRecord, scores: &[f32]) -> anyhow::Result<()> {
+        let path = self.training(name, seed);
+        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        write_whole(&path.with_extension("f32"), &bytes)?;
+        write_whole(&path, serde_json::to_string(record)?.as_bytes())
+    }
+
+    /// Test scores of a finished training.
+    fn scores(&self, name: &str, seed: u64) -> anyhow::Result<Vec<f32>> {
+        let path = self.training(name, seed).with_extension("f32");
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 }
 
@@ -140,10 +157,12 @@ pub fn run(experiment: &Experiment, data: &Dataset, folder: &Folder) -> anyhow::
         cells,
     };
     results.compare();
-    write_whole(&folder.0.join("results.json"), &(serde_json::to_string_pretty(&results)? + "\n"))?;
+    compare_users(&mut results, data, folder)?;
+    let json = serde_json::to_string_pretty(&results)? + "\n";
+    write_whole(&folder.0.join("results.json"), json.as_bytes())?;
     let markdown =
         format!("{}\n{}", tables::accuracy(&results).to_markdown(), tables::cost(&results).to_markdown());
-    write_whole(&folder.0.join("tables.md"), &markdown)?;
+    write_whole(&folder.0.join("tables.md"), markdown.as_bytes())?;
     Ok(results)
 }
 
@@ -198,8 +217,8 @@ fn train_all(
             let record = pool
                 .install(|| job.trial.run(job.seed, &tick))
                 .with_context(|| format!("{}, seed {}", job.name, job.seed))?;
-            let Some(record) = record else { break };
-            write_whole(&folder.training(&job.name, job.seed), &serde_json::to_string(&record)?)?;
+            let Some((record, scores)) = record else { break };
+            folder.keep(&job.name, job.seed, &record, &scores)?;
             if let (Ok(mut done), Some(at)) = (done.lock(), jobs.iter().position(|j| std::ptr::eq(j, job))) {
                 done.push((at, record));
             }
@@ -221,6 +240,31 @@ fn train_all(
     }
     for (at, record) in done.into_inner().unwrap_or_default() {
         records.insert((jobs[at].name.clone(), jobs[at].seed), record);
+    }
+    Ok(())
+}
+
+/// Fills the differences to the plain encoder with their intervals over users.
+fn compare_users(results: &mut Results, data: &Dataset, folder: &Folder) -> anyhow::Result<()> {
+    let (labels, users) = columns(&data.splits.test);
+    let draws = resamples(data.interactions.users(), 500, 0);
+    let runs = |cell: &Cell| -> anyhow::Result<Option<Vec<GroupedAuc>>> {
+        let name = format!("{}-{}", cell.encoder, cell.mixture);
+        let scores =
+            cell.runs.iter().map(|r| folder.scores(&name, r.seed)).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(scores.iter().map(|s| GroupedAuc::new(s, &labels, &users)).collect())
+    };
+    let mut plain: Option<(String, Option<Vec<GroupedAuc>>)> = None;
+    for at in 0..results.cells.len() {
+        let cell = &results.cells[at];
+        let base = results.cells.iter().find(|c| c.encoder == cell.encoder && c.mixture == "none");
+        let Some(base) = base.filter(|_| cell.mixture != "none") else { continue };
+        if plain.as_ref().is_none_or(|(encoder, _)| *encoder != base.encoder) {
+            plain = Some((base.encoder.clone(), runs(base)?));
+        }
+        if let (Some((_, Some(base))), Some(runs)) = (&plain, runs(cell)?) {
+            results.cells[at].delta_auc_users = bootstrap_users(&runs, base, &draws);
+        }
     }
     Ok(())
 }

@@ -84,6 +84,65 @@ pub fn log_loss(logits: &[f32], labels: &[f32]) -> Option<f64> {
     Some(logits.iter().zip(labels).map(each).sum::<f64>() / logits.len() as f64)
 }
 
+/// Expected calibration error (Naeini et al. 2015): 15 equal-width bins of the predicted probability, mean of
+/// |mean prediction - click rate| weighted by samples. `None` without samples or with a logit that is not a number.
+pub fn ece(logits: &[f32], labels: &[f32]) -> Option<f64> {
+    const BINS: usize = 15;
+    if logits.is_empty() || logits.iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    let mut off = [0.0; BINS];
+    for (x, y) in logits.iter().zip(labels) {
+        let p = 1.0 / (1.0 + (-f64::from(*x)).exp());
+        off[((p * BINS as f64) as usize).min(BINS - 1)] += p - f64::from(*y);
+    }
+    Some(off.iter().map(|o| o.abs()).sum::<f64>() / logits.len() as f64)
+}
+
+/// The AUC of one run under any weights of its groups, sorted once: what a bootstrap over users asks for.
+#[derive(Clone, Debug)]
+pub struct GroupedAuc {
+    /// Group, label and whether the score equals the one before, by falling score.
+    rows: Vec<(u32, bool, bool)>,
+}
+
+impl GroupedAuc {
+    /// Sorts; `None` with a score that is not a number.
+    pub fn new(scores: &[f32], labels: &[f32], groups: &[u32]) -> Option<Self> {
+        if scores.iter().any(|s| s.is_nan()) {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        let tied = |at: usize| at > 0 && scores[order[at]] == scores[order[at - 1]];
+        let row = |at: usize| (groups[order[at]], labels[order[at]] > 0.5, tied(at));
+        Some(Self { rows: (0..order.len()).map(row).collect() })
+    }
+
+    /// The AUC when group g counts `weights[g]` times; `None` if one class has no weight.
+    pub fn auc(&self, weights: &[u32]) -> Option<f64> {
+        // Pairs won by the positives of finished ties; positives so far; both of the current tie.
+        let (mut won, mut above, mut negatives) = (0.0, 0.0, 0.0);
+        let (mut tie_positive, mut tie_negative) = (0.0, 0.0);
+        for (group, positive, tied) in &self.rows {
+            if !tied {
+                won += tie_negative * (above + tie_positive / 2.0);
+                (above, negatives) = (above + tie_positive, negatives + tie_negative);
+                (tie_positive, tie_negative) = (0.0, 0.0);
+            }
+            let weight = f64::from(weights[*group as usize]);
+            if *positive {
+                tie_positive += weight;
+            } else {
+                tie_negative += weight;
+            }
+        }
+        won += tie_negative * (above + tie_positive / 2.0);
+        (above, negatives) = (above + tie_positive, negatives + tie_negative);
+        (above > 0.0 && negatives > 0.0).then(|| won / (above * negatives))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +169,20 @@ mod tests {
         assert_eq!(auc(&[], &[]), None);
         assert_eq!(gauc(&[1.0, 2.0], &[1.0, 0.0], &[1, 2], GroupWeight::Uniform).value, None);
         assert_eq!(log_loss(&[], &[]), None);
+    }
+
+    #[test]
+    fn calibration_error_by_hand() {
+        // Ten predictions of 0.5 with 7 clicks: |0.5 - 0.7|. The same beside ten of 0.88 with 9 clicks: the mean of
+        // 0.2 and |0.88 - 0.9|.
+        let labels = |n: usize, ones: usize| (0..n).map(|i| f32::from(i < ones)).collect::<Vec<_>>();
+        let found = ece(&[0.0; 10], &labels(10, 7)).unwrap();
+        assert!((found - 0.2).abs() < 1e-9, "{found}");
+        let logit = (0.88f32 / 0.12).ln();
+        let found =
+            ece(&[[0.0; 10], [logit; 10]].concat(), &[labels(10, 7), labels(10, 9)].concat()).unwrap();
+        assert!((found - 0.11).abs() < 1e-6, "{found}");
+        assert_eq!(ece(&[], &[]), None);
     }
 
     #[test]
@@ -144,6 +217,12 @@ mod tests {
                 prop_assert!((auc(&turned, &labels).unwrap() - (1.0 - found)).abs() < 1e-9);
                 let mapped: Vec<f32> = scores.iter().map(|s| (s * 0.3).exp()).collect();
                 prop_assert!((auc(&mapped, &labels).unwrap() - found).abs() < 1e-9);
+                // Counting a group twice is the same as standing there twice.
+                let groups: Vec<u32> = (0..rows.len() as u32).map(|i| i % 3).collect();
+                let twice: Vec<usize> = (0..rows.len()).chain((0..rows.len()).filter(|i| groups[*i] == 1)).collect();
+                let doubled = auc(&twice.iter().map(|i| scores[*i]).collect::<Vec<_>>(), &twice.iter().map(|i| labels[*i]).collect::<Vec<_>>());
+                let weighted = GroupedAuc::new(&scores, &labels, &groups).unwrap().auc(&[1, 2, 1]);
+                prop_assert!((weighted.unwrap() - doubled.unwrap()).abs() < 1e-9);
                 let grouped = gauc(&scores, &labels, &vec![7; rows.len()], GroupWeight::Impressions);
                 prop_assert!((grouped.value.unwrap() - found).abs() < 1e-9);
             }

@@ -48,6 +48,8 @@ pub struct RunRecord {
     pub gauc_users: f64,
     /// Test log loss.
     pub logloss: Option<f64>,
+    /// Test calibration error, 15 bins.
+    pub ece: Option<f64>,
     /// Best validation AUC + gAUC.
     pub valid: Option<f64>,
     /// Optimizer step with the best validation.
@@ -106,10 +108,14 @@ pub struct Cell {
     pub gauc: Option<Interval>,
     /// Over seeds.
     pub logloss: Option<Interval>,
+    /// Over seeds.
+    pub ece: Option<Interval>,
     /// Paired over seeds with the encoder by itself, p after Holm.
     pub delta_auc: Option<Paired>,
     /// The same for gAUC.
     pub delta_gauc: Option<Paired>,
+    /// AUC minus that of the encoder by itself, mean over seeds, interval by bootstrap over users.
+    pub delta_auc_users: Option<Interval>,
     /// Paired over seeds with `scales` around the same encoder, p after Holm.
     pub delta_scales_auc: Option<Paired>,
     /// The same for gAUC.
@@ -155,8 +161,10 @@ impl Cell {
             auc: over(|r| r.auc),
             gauc: over(|r| r.gauc),
             logloss: over(|r| r.logloss),
+            ece: over(|r| r.ece),
             delta_auc: None,
             delta_gauc: None,
+            delta_auc_users: None,
             delta_scales_auc: None,
             delta_scales_gauc: None,
             macs_per_sample: Macs {
@@ -216,9 +224,11 @@ impl Results {
 ///
 /// # Errors
 /// The file system's.
-pub fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    std::fs::write(&part, text)
-        .and_then(|()| std::fs::rename(&part, path))
+pub fn write_whole(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    std::fs::write(part, content)
+        .and_then(|()| std::fs::rename(part, path))
         .with_context(|| path.display().to_string())
 }

@@ -74,7 +74,9 @@ pub fn accuracy(results: &Results) -> Table {
         "AUC",
         "gAUC",
         "log loss",
+        "ECE",
         "ΔAUC to plain",
+        "same, over users",
         "ΔgAUC to plain",
         "ΔAUC to scales",
     ];
@@ -85,7 +87,9 @@ pub fn accuracy(results: &Results) -> Table {
             interval(c.auc, &c.runs, |r| r.auc),
             interval(c.gauc, &c.runs, |r| r.gauc),
             interval(c.logloss, &c.runs, |r| r.logloss),
+            interval(c.ece, &c.runs, |r| r.ece),
             paired(c.delta_auc),
+            c.delta_auc_users.map_or(String::new(), |i| format!("[{:+.4}, {:+.4}]", i.lo, i.hi)),
             paired(c.delta_gauc),
             paired(c.delta_scales_auc),
         ]
@@ -100,6 +104,9 @@ pub fn accuracy(results: &Results) -> Table {
             data.test_samples,
             results.seeds.len()
         ),
+        "Same, over users: 95 % percentile interval when users are drawn again, 500 times, mean over seeds."
+            .into(),
+        "ECE: expected calibration error, 15 equal-width bins.".into(),
         format!("gAUC: users weighted by impressions, {:.1} % of users have both labels.", 100.0 * users),
         format!(
             "data {}, split {}, configuration {}, commit {}",

@@ -8,7 +8,7 @@ use mos_data::{Batch, Catalog, Dataset, Sample, shuffled_order};
 
 use crate::{
     config::Experiment,
-    metrics::{GroupWeight, auc, gauc, log_loss},
+    metrics::{GroupWeight, auc, ece, gauc, log_loss},
     results::{ParamCount, RunRecord},
 };
 
@@ -63,12 +63,13 @@ impl Trial<'_> {
         Ok(parts.collect::<mos_core::Result<Vec<_>>>()?.concat())
     }
 
-    /// Trains with one seed, keeps the weights with the best validation AUC + gAUC, and scores the test part once.
+    /// Trains with one seed, keeps the weights with the best validation AUC + gAUC, and scores the test part once. Returns
+    /// the record and the test scores.
     /// `tick` is called after each validation and says whether to go on.
     ///
     /// # Errors
     /// Training that leaves the finite numbers. `Ok(None)` if `tick` stopped it.
-    pub fn run(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<RunRecord>> {
+    pub fn run(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<(RunRecord, Vec<f32>)>> {
         let started = Instant::now();
         let (x, train) = (self.experiment, &self.data.splits.train);
         let mut model = self.model(seed)?;
@@ -118,14 +119,15 @@ impl Trial<'_> {
             head: per_sample(macs.head),
         };
         let (embedding, dense) = model.parameters();
-        Ok(Some(RunRecord {
+        let record = RunRecord {
             valid,
             best_step,
             macs,
             params: ParamCount { embedding, dense },
             seconds: started.elapsed().as_secs_f64(),
             ..test_record(seed, &scores, test, true)
-        }))
+        };
+        Ok(Some((record, scores)))
     }
 }
 
@@ -147,6 +149,7 @@ pub fn test_record(seed: u64, scores: &[f32], test: &[Sample], logits: bool) -> 
         gauc_uniform: by(GroupWeight::Uniform).value,
         gauc_users: main.groups_used as f64 / main.groups_total.max(1) as f64,
         logloss: if logits { log_loss(scores, &labels) } else { None },
+        ece: if logits { ece(scores, &labels) } else { None },
         valid: None,
         best_step: 0,
         seconds: 0.0,
