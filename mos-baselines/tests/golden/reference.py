@@ -1,0 +1,291 @@
+"""An independent reference of the models, in PyTorch: plain loops over samples, the published forms, nothing folded.
+
+    pip install torch numpy safetensors
+    python reference.py            # writes one <encoder>-<mixture>.safetensors beside this file
+
+Each file holds random weights under the names of a checkpoint, a batch, and what PyTorch makes of them: `expected.logits`
+and the gradients of the mean click loss, `expected.grad.<name>`. tests/golden.rs loads the weights and compares.
+"""
+
+import json
+import math
+import pathlib
+
+import torch
+from safetensors.torch import save_file
+
+D, HEAD, ITEMS, BEHAVIOURS, CODES = 8, 6, 31, 3, 8
+LENGTHS = [7, 0, 1, 12, 25, 3]
+
+
+class Weights:
+    """Leaves by name, drawn when first asked for."""
+
+    def __init__(self, seed):
+        self.draw = torch.Generator().manual_seed(seed)
+        self.all = {}
+
+    def get(self, name, *shape, scale=None, grad=True):
+        if name not in self.all:
+            scale = scale or (2 / sum(shape)) ** 0.5
+            value = torch.randn(*shape, generator=self.draw, dtype=torch.float32) * scale
+            if name.startswith("table."):
+                value[0] = 0  # the unknown item
+            self.all[name] = value.requires_grad_(grad)
+        # Computed in double precision: what is compared against should not err itself.
+        return self.all[name].double()
+
+
+class Context:
+    """What an encoder sees of one sample: target [d], rows [n, d], and the integers."""
+
+    def __init__(self, target, rows, items, sessions, target_item):
+        self.target, self.rows, self.items, self.sessions, self.target_item = target, rows, items, sessions, target_item
+
+    def pick(self, index):
+        index = list(index)
+        return Context(
+            self.target,
+            self.rows[index],
+            [self.items[i] for i in index],
+            [self.sessions[i] for i in index],
+            self.target_item,
+        )
+
+    def last(self, n):
+        return self.pick(range(max(0, len(self.items) - n), len(self.items)))
+
+
+# ---------------------------------------------------------------- encoders: (weights, path, context) -> [d]
+
+
+def mean(w, path, c):
+    return c.rows.mean(0) if len(c.items) else torch.zeros(D, dtype=torch.float64)
+
+
+def din(w, path, c):
+    """Zhou et al. 2018, ReLU: a_t = MLP([q; h; q - h; q * h]), sum of a_t h_t."""
+    w1, b1 = w.get(f"param.{path}din.hidden.weight", 4 * D, 16), w.get(f"param.{path}din.hidden.bias", 1, 16)
+    w2, b2 = w.get(f"param.{path}din.score.0.weight", 16, 1), w.get(f"param.{path}din.score.0.bias", 1, 1)
+    out = torch.zeros(D, dtype=torch.float64)
+    for h in c.rows:
+        x = torch.cat([c.target, h, c.target - h, c.target * h])
+        a = (torch.relu(x @ w1 + b1[0]) @ w2 + b2[0])[0]
+        out = out + a * h
+    return out
+
+
+def twin(w, path, c, heads=2, top_k=100):
+    """Chang et al. 2023: multi-head target attention over the top-k behaviours, projected row by row."""
+    d_h = D // heads
+    query, key = w.get(f"param.{path}twin.query", D, D), w.get(f"param.{path}twin.key", D, D)
+    value, out = w.get(f"param.{path}twin.value", heads * D, d_h), w.get(f"param.{path}twin.out", D, D)
+    q, parts = c.target @ query, []
+    for h in range(heads):
+        k = c.rows @ key[h * d_h : (h + 1) * d_h].T
+        v = c.rows @ value[h * D : (h + 1) * D]
+        if not len(c.items):
+            parts.append(torch.zeros(d_h, dtype=torch.float64))
+            continue
+        scores = k @ q[h * d_h : (h + 1) * d_h] / math.sqrt(d_h)
+        top = torch.topk(scores, min(top_k, len(scores))).indices
+        parts.append(torch.softmax(scores[top], 0) @ v[top])
+    return torch.cat(parts) @ out
+
+
+def sdim(w, path, c, hashes=12, bits=3):
+    """Cao et al. 2022: sums of the behaviours that share the target's code, to length 1, mean over hashes."""
+    planes = w.get(f"buffer.{path}sdim.projections", D, hashes * bits, scale=1.0, grad=False)
+    out = w.get(f"param.{path}sdim.out", D, D)
+    code = lambda x: (x @ planes > 0).reshape(hashes, bits)
+    wanted, total = code(c.target), torch.zeros(D, dtype=torch.float64)
+    for i in range(hashes):
+        same = [h for h in c.rows if bool((code(h)[i] == wanted[i]).all())]
+        if same:
+            bucket = torch.stack(same).sum(0)
+            total = total + bucket / bucket.norm()
+    return total / hashes @ out
+
+
+ENCODERS = {"mean": mean, "din": din, "twin": twin, "sdim": sdim}
+
+
+def expert(encoder, w, path, c):
+    """An encoder behind positions of its own: rank r from the newest is bucket min(15, floor(2 log2(r + 1)))."""
+    table = w.get(f"param.{path}positions", 16, D, scale=0.05)
+    n = len(c.items)
+    bucket = [min(15, math.floor(2 * math.log2(n - 1 - t + 1))) for t in range(n)]
+    rows = c.rows + table[bucket] if n else c.rows
+    return ENCODERS[encoder](w, path, Context(c.target, rows, c.items, c.sessions, c.target_item))
+
+
+# ---------------------------------------------------------------- mixtures: -> vectors, evidence
+
+
+def none(encoder, w, c, catalog):
+    return [expert(encoder, w, "encoder.", c)], []
+
+
+def scales(encoder, w, c, catalog):
+    return [expert(encoder, w, "encoder.global.", c), expert(encoder, w, "encoder.short.", c.last(20))], []
+
+
+def gshard(encoder, w, c, catalog, top_k=4, short=True):
+    pooled = c.rows.mean(0) if len(c.items) else torch.zeros(D, dtype=torch.float64)
+    gate = torch.cat([c.target, pooled]) @ w.get("param.encoder.gate.weight", 2 * D, 4) + w.get("param.encoder.gate.bias", 1, 4)[0]
+    gate = torch.softmax(gate, 0)
+    outputs = [expert(encoder, w, f"encoder.expert{e}.", c) for e in range(4)]
+    chosen = sorted(range(4), key=lambda e: -gate[e].item())[:top_k]
+    vector = sum(gate[e] * outputs[e] for e in chosen) / sum(gate[e] for e in chosen)
+    return [vector] + ([expert(encoder, w, "encoder.short.", c.last(20))] if short else []), []
+
+
+def gshard_bare(encoder, w, c, catalog):
+    return gshard(encoder, w, c, catalog, top_k=2, short=False)
+
+
+def unit(x):
+    norm = x.norm(dim=-1, keepdim=True)
+    return torch.where(norm > 1e-6, x / norm.clamp_min(1e-12), torch.zeros_like(x))
+
+
+def nearest(vectors, codes):
+    """Code with the largest cosine; None for a vector of zeros."""
+    best = (unit(vectors) @ unit(codes).T).argmax(-1).tolist()
+    return [z if bool(v.any()) else None for z, v in zip(best, vectors)]
+
+
+def pooled(c, size):
+    """Means of blocks of `size` behaviours, counted from the newest."""
+    n, blocks, newest = len(c.items), [], []
+    for end in range(n, 0, -size):
+        blocks.append(c.rows[max(0, end - size) : end].mean(0))
+        newest.append(end - 1)
+    blocks, newest = blocks[::-1], newest[::-1]
+    out = c.pick(newest)
+    out.rows = torch.stack(blocks) if blocks else c.rows
+    return out
+
+
+def mos(encoder, w, c, catalog):
+    """Behaviours by their item's theme, the target's theme only, global expert on blocks of 4, short expert."""
+    content = w.get("table.encoder.router.content", ITEMS, D, scale=1.0, grad=False)
+    vectors = content @ w.get("param.encoder.router.map", D, D, grad=False)
+    themes = nearest(vectors, w.get("param.encoder.router.codes", CODES, D, grad=False))
+    own = themes[c.target_item]
+    mine = [t for t in range(len(c.items)) if own is not None and themes[c.items[t]] == own][-40:]
+    evidence = 0.25 * math.log(1 + len(mine)) if own is not None else -0.5
+    vectors = [
+        expert(encoder, w, "encoder.global.", pooled(c, 4)),
+        expert(encoder, w, "encoder.short.", c.last(20)),
+        expert(encoder, w, "encoder.theme.", c.pick(mine)),
+    ]
+    return vectors, [evidence]
+
+
+def mos_vq(encoder, w, c, catalog):
+    """Sessions by the mean of their items' unit vectors, all themes run, mixed by the target's membership."""
+    items = w.get("table.items", ITEMS, D).detach()
+    codes = w.get("param.encoder.router.codes", CODES, D, grad=False)
+    sessions = sorted(set(c.sessions))
+    theme_of = {}
+    for s in sessions:
+        members = [c.items[t] for t in range(len(c.items)) if c.sessions[t] == s]
+        theme_of[s] = nearest(unit(items[members]).sum(0, keepdim=True), codes)[0]
+    target = items[c.target_item]
+    known = bool(target.any())
+    membership = torch.softmax(unit(target) @ unit(codes).T / 0.2, 0) if known else torch.zeros(CODES, dtype=torch.float64)
+    total, mass = torch.zeros(D, dtype=torch.float64), 0.0
+    own = nearest(target.unsqueeze(0), codes)[0]
+    count = 0
+    for theme in range(CODES):
+        mine = [t for t in range(len(c.items)) if theme_of[c.sessions[t]] == theme][-40:]
+        if mine:
+            total = total + membership[theme] * expert(encoder, w, "encoder.theme.", c.pick(mine))
+            mass += membership[theme].item()
+        if theme == own:
+            count = len(mine)
+    if mass > 0:
+        total = total / mass
+    evidence = 0.25 * math.log(1 + count) if own is not None else -0.5
+    return [expert(encoder, w, "encoder.global.", c), expert(encoder, w, "encoder.short.", c.last(20)), total], [evidence]
+
+
+MIXTURES = {
+    "none": none,
+    "scales": scales,
+    "gshard": gshard,
+    "gshard-bare": gshard_bare,
+    "mos": mos,
+    "mos-vq": mos_vq,
+}
+
+
+# ---------------------------------------------------------------- the click model
+
+
+def logits(encoder, mixture, w, batch):
+    items = w.get("table.items", ITEMS, D, scale=0.5)
+    bias = w.get("table.item_bias", ITEMS, 1, scale=0.3)
+    behaviours = w.get("param.behaviours", BEHAVIOURS, D, scale=0.3)
+    out = []
+    for b in range(len(LENGTHS)):
+        at = range(batch["offsets"][b], batch["offsets"][b + 1])
+        history = [batch["items"][t] for t in at]
+        rows = items[history] + behaviours[[batch["behaviours"][t] for t in at]] if history else items[:0]
+        target = items[batch["targets"][b]]
+        c = Context(target, rows, history, [batch["sessions"][t] for t in at], batch["targets"][b])
+        vectors, evidence = MIXTURES[mixture](encoder, w, c, None)
+        x = torch.cat([target, *vectors, *[target * v for v in vectors], torch.tensor(evidence, dtype=torch.float64)])
+        x = torch.relu(x @ w.get("param.head.0.weight", len(x), HEAD) + w.get("param.head.0.bias", 1, HEAD)[0])
+        x = x @ w.get("param.head.1.weight", HEAD, 1) + w.get("param.head.1.bias", 1, 1)[0]
+        out.append(x[0] + bias[batch["targets"][b], 0])
+    return torch.stack(out)
+
+
+def some_batch(seed):
+    draw = torch.Generator().manual_seed(seed)
+    number = lambda low, high: int(torch.randint(low, high, (1,), generator=draw))
+    batch = {"offsets": [0], "items": [], "behaviours": [], "sessions": [], "targets": [], "labels": []}
+    for b, n in enumerate(LENGTHS):
+        batch["targets"].append(0 if b == 3 else number(1, ITEMS))  # one unknown target
+        batch["labels"].append(b % 2)
+        for t in range(n):
+            batch["items"].append(0 if t == 2 else number(1, ITEMS))  # and unknown behaviours
+            batch["behaviours"].append(number(0, BEHAVIOURS))
+            batch["sessions"].append(t // 3)
+        batch["offsets"].append(len(batch["items"]))
+    return batch
+
+
+def write(encoder, mixture, seed):
+    w, batch = Weights(seed), some_batch(seed)
+    out = logits(encoder, mixture, w, batch)
+    labels = torch.tensor(batch["labels"], dtype=torch.float64)
+    torch.nn.functional.binary_cross_entropy_with_logits(out, labels).backward()
+    tensors = {name: value.detach().contiguous() for name, value in w.all.items()}
+    for name, value in w.all.items():
+        if value.requires_grad:
+            grad = value.grad if value.grad is not None else torch.zeros_like(value)
+            tensors[f"expected.grad.{name}"] = grad.float().contiguous()
+    if mixture.startswith("mos"):  # derived at loading, but part of every checkpoint
+        for name, shape in [("themes", (ITEMS, 1)), ("lookup", (ITEMS, D)), ("usage", (CODES, 1))]:
+            tensors[f"buffer.encoder.router.{name}"] = torch.zeros(shape)
+    tensors["expected.logits"] = out.detach().float()
+    metadata = {
+        "encoder": encoder,
+        "mixture": mixture,
+        "batch": json.dumps(batch),
+        "provenance": f"mos-baselines/tests/golden/reference.py, seed {seed}, torch {torch.__version__}",
+    }
+    path = pathlib.Path(__file__).parent / f"{encoder}-{mixture}.safetensors"
+    save_file(tensors, path, metadata)
+    print(path.name, [round(x, 4) for x in out.tolist()])
+
+
+if __name__ == "__main__":
+    for i, encoder in enumerate(ENCODERS):
+        write(encoder, "none", 100 + i)
+    for i, mixture in enumerate(MIXTURES):
+        if mixture != "none":
+            write("twin", mixture, 200 + i)
