@@ -15,6 +15,10 @@ use mos_data::{
     sources::{SOURCES, Source, synthetic::SyntheticConfig, taobao::TaobaoItems},
 };
 
+/// Passes allocate and free large buffers by the thousand; the default allocator gives their pages back each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Trains and compares click models on long histories. Without a command: the quick tour on synthetic data.
 #[derive(Debug, Parser)]
 #[command(version)]

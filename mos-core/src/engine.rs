@@ -22,7 +22,11 @@ thread_local! {
 /// A row-major matrix of `f32`, `[rows, cols]`. Cloning shares the values.
 #[derive(Clone, Debug)]
 pub struct Mat {
-    tensor: Tensor<(usize, usize), f32, Cpu, NoneTape>,
+    rows: usize,
+    cols: usize,
+    values: Arc<Vec<f32>>,
+    /// Its identity on a dfdx tape. The tensor itself is empty: values stay in one place and are never copied into it.
+    tag: Tensor<(usize,), f32, Cpu, NoneTape>,
 }
 
 impl Mat {
@@ -32,7 +36,8 @@ impl Mat {
     /// If `values.len() != rows * cols`: the shape is this crate's own arithmetic, never user data.
     pub fn new(rows: usize, cols: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows} x {cols} matrix needs {} values", rows * cols);
-        Self { tensor: DEVICE.with(|device| device.tensor_from_vec(values, (rows, cols))) }
+        let tag = DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)));
+        Self { rows, cols, values: Arc::new(values), tag }
     }
 
     /// A matrix of zeros.
@@ -40,23 +45,31 @@ impl Mat {
         Self::new(rows, cols, vec![0.0; rows * cols])
     }
 
+    /// The same values as a constant: nothing reaches them in a backward pass.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let tag = DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)));
+        Self { values: self.values.clone(), tag, ..*self }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        use dfdx::shapes::HasShape as _;
-        self.tensor.shape().0
+        self.rows
     }
 
     /// Number of columns.
     pub fn cols(&self) -> usize {
-        use dfdx::shapes::HasShape as _;
-        self.tensor.shape().1
+        self.cols
+    }
+
+    /// The values, row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// A copy of the values, row-major.
     pub fn to_vec(&self) -> Vec<f32> {
-        let mut values = vec![0.0; self.rows() * self.cols()];
-        self.tensor.copy_into(&mut values);
-        values
+        self.values.to_vec()
     }
 }
 
@@ -72,7 +85,7 @@ pub(crate) struct Back<'a> {
     /// Gradient of the loss with respect to the output.
     pub(crate) out: &'a [f32],
     /// Values of the inputs.
-    pub(crate) values: &'a [Vec<f32>],
+    pub(crate) values: &'a [Arc<Vec<f32>>],
     /// Gradients of the inputs; a backward function adds to them.
     pub(crate) grads: &'a mut [Vec<f32>],
 }
@@ -104,22 +117,26 @@ impl Tape {
     ) -> Mat
     where
         S: 'static,
-        F: FnOnce(&[Vec<f32>]) -> (Vec<f32>, S),
+        F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
         B: FnOnce(Back<'_>, S) + 'static,
     {
-        let values: Vec<Vec<f32>> = inputs.iter().map(|m| m.to_vec()).collect();
+        let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.values.clone()).collect();
         let (out, saved) = forward(&values);
         let out = Mat::new(shape.0, shape.1, out);
         if let Some(tape) = &mut self.recorded {
-            let ghosts: Vec<_> = inputs.iter().map(|m| m.tensor.ghost()).collect();
-            let out_ghost = out.tensor.ghost();
+            let ghosts: Vec<_> = inputs.iter().map(|m| m.tag.ghost()).collect();
+            let out_ghost = out.tag.ghost();
             tape.add_backward_op(move |grads| {
                 // Every consumer of the output has already run: its gradient is taken, not copied.
                 let out_grad = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+                if out_grad.is_empty() {
+                    return Ok(());
+                }
                 let mut buffers = Vec::with_capacity(ghosts.len());
                 for (ghost, value) in ghosts.iter().zip(&values) {
                     let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(ghost)?);
-                    // Empty means the same matrix came earlier in the list: sum the two parts afterwards.
+                    // Empty: nothing has reached this matrix yet, or it came earlier in this list; the parts are summed
+                    // afterwards.
                     if buffer.len() != value.len() {
                         buffer = vec![0.0; value.len()];
                     }
@@ -155,11 +172,13 @@ impl Tape {
                 format!("[{}, {}]", loss.rows(), loss.cols()),
             ));
         }
-        let tape = self.recorded.expect("only a training pass can be differentiated");
-        let scalar: Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>> = {
-            use dfdx::tensor_ops::ReshapeTo as _;
-            loss.tensor.clone().put_tape(tape).reshape_like(&())
-        };
+        let mut tape = self.recorded.expect("only a training pass can be differentiated");
+        let start = loss.tag.ghost();
+        tape.add_backward_op(move |grads| {
+            **grads.get_or_alloc_mut(&start)? = vec![1.0];
+            Ok(())
+        });
+        let scalar = DEVICE.with(|device| device.tensor_from_vec(vec![0.0], ())).put_tape(tape);
         Ok(Gradients { inner: scalar.backward() })
     }
 }
@@ -173,7 +192,7 @@ pub struct Gradients {
 impl Gradients {
     /// Removes and returns the gradient of `of`; `None` if nothing reached it.
     pub fn take(&mut self, of: &Mat) -> Option<Vec<f32>> {
-        let slot = self.inner.get_or_alloc_mut(&of.tensor).ok()?;
+        let slot = self.inner.get_or_alloc_mut(&of.tag).ok()?;
         let values = std::mem::take(&mut **slot);
         (!values.is_empty() && values.iter().any(|v| *v != 0.0)).then_some(values)
     }
@@ -306,11 +325,10 @@ impl Params {
     }
 
     /// One Adam step on one parameter. `step` counts from 1.
-    pub(crate) fn update(&mut self, id: ParamId, grad: &[f32], adam: &Adam, step: u64) {
+    pub(crate) fn update(&mut self, id: ParamId, grad: &[f32], scale: f32, adam: &Adam, step: u64) {
         let p = &mut self.params[id.0];
-        let mut values = p.value.to_vec();
-        adam.step(&mut values, &mut p.m, &mut p.v, grad, step);
-        p.value = Mat::new(p.value.rows(), p.value.cols(), values);
+        let values: &mut Vec<f32> = Arc::make_mut(&mut p.value.values);
+        adam.at(step).step(values, &mut p.m, &mut p.v, grad, scale);
     }
 }
 
@@ -335,15 +353,31 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// Updates `values` and both moments in place; `step` counts from 1.
-    pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: u64) {
-        let correct1 = 1.0 - self.beta1.powi(step.min(1 << 30) as i32);
-        let correct2 = (1.0 - self.beta2.powi(step.min(1 << 30) as i32)).sqrt();
-        let rate = self.lr / correct1;
+    /// The rule of one step; `step` counts from 1.
+    pub fn at(&self, step: u64) -> AdamStep {
+        let step = step.min(1 << 30) as i32;
+        let rate = self.lr / (1.0 - self.beta1.powi(step));
+        AdamStep { adam: *self, rate, correct: (1.0 - self.beta2.powi(step)).sqrt() }
+    }
+}
+
+/// [`Adam`] with the bias corrections of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    adam: Adam,
+    rate: f32,
+    correct: f32,
+}
+
+impl AdamStep {
+    /// Updates `values` and both moments in place with `scale * grad`.
+    pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], scale: f32) {
+        let Adam { beta1, beta2, eps, .. } = self.adam;
         for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
-            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-            *x -= rate * *m / (v.sqrt() / correct2 + self.eps);
+            let g = scale * g;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
         }
     }
 }
@@ -373,7 +407,8 @@ mod tests {
         // torch 2.x: torch.optim.Adam([1., -2.], lr=0.1), three steps with gradient (0.5, -0.25).
         let (mut x, mut m, mut v) = (vec![1.0, -2.0], vec![0.0; 2], vec![0.0; 2]);
         for step in 1..=3 {
-            Adam { lr: 0.1, ..Adam::default() }.step(&mut x, &mut m, &mut v, &[0.5, -0.25], step);
+            let rule = Adam { lr: 0.1, ..Adam::default() }.at(step);
+            rule.step(&mut x, &mut m, &mut v, &[1.0, -0.5], 0.5);
         }
         assert!((x[0] - 0.7).abs() < 1e-5 && (x[1] + 1.7).abs() < 1e-5, "{x:?}");
     }

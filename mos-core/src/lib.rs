@@ -22,9 +22,9 @@ mod tables;
 
 pub use cost::{Cost, Part};
 pub use encoder::{Builder, Interest, SequenceEncoder, StepInfo, check_heads};
-pub use engine::{Adam, Init, Mat, ParamId, Params, Tape};
+pub use engine::{Adam, AdamStep, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};
 pub use events::{Events, Input, Offsets};
 pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};
 pub use pass::{ItemIndex, Pass, StateUpdate};
-pub use tables::{TableId, TableInit, Tables};
+pub use tables::{RowGrads, TableId, TableInit, Tables};

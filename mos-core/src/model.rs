@@ -1,6 +1,6 @@
 //! The click model: features → encoder → head → logit, its training step and its scores.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use mos_data::{Batch, Catalog, rng};
 use rayon::prelude::*;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, Init, Input, ItemIndex, Mat, ParamId, Params, Part, Pass, Result,
-    SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost, layers::Mlp, ops,
+    RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost, layers::Mlp,
+    ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -201,7 +202,7 @@ impl CtrModel {
         let mut leaves: Vec<_> = leaves.into_iter().collect();
         leaves.sort_by_key(|(table, _)| table.0);
         Ok(ShardGrads {
-            loss: loss.to_vec()[0],
+            loss: loss.values()[0],
             dense: self.params.ids().map(|id| grads.take(self.params.get(id))).collect(),
             tables: leaves.iter().filter_map(|(t, leaf)| Some((*t, grads.take(leaf)?))).collect(),
             items: index.items,
@@ -230,26 +231,27 @@ impl CtrModel {
             .collect::<Result<Vec<_>>>()?;
         let loss = parts.iter().map(|p| p.loss).sum::<f32>();
         let mut dense: Vec<Option<Vec<f32>>> = vec![None; parts[0].dense.len()];
-        let mut sparse: HashMap<TableId, RowGrads> = HashMap::new();
-        let mut updates = Vec::new();
-        for part in parts {
-            for (sum, grad) in dense.iter_mut().zip(part.dense) {
+        let mut touched: BTreeMap<usize, Vec<(&[u32], &[f32])>> = BTreeMap::new();
+        for part in &parts {
+            for (sum, grad) in dense.iter_mut().zip(&part.dense) {
                 match (sum.as_mut(), grad) {
-                    (Some(sum), Some(grad)) => sum.iter_mut().zip(&grad).for_each(|(s, g)| *s += g),
-                    (None, grad) => *sum = grad,
+                    (Some(sum), Some(grad)) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+                    (None, grad) => sum.clone_from(grad),
                     _ => {}
                 }
             }
-            for (table, grad) in part.tables {
-                sparse.entry(table).or_default().add(&part.items, &grad, self.tables.dim(table));
+            for (table, grad) in &part.tables {
+                touched.entry(table.0).or_default().push((&part.items, grad));
             }
-            updates.extend(part.updates);
         }
-        let mut sparse: Vec<_> = sparse.into_iter().collect();
-        sparse.sort_by_key(|(table, _)| table.0);
+        let mut sparse: Vec<(TableId, RowGrads<'_>)> = Vec::new();
+        for (table, shards) in &touched {
+            let id = TableId(*table);
+            sparse.push((id, RowGrads::new(self.catalog.items, self.tables.dim(id), shards)));
+        }
         let squares = |values: &[f32]| values.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
         let norm = (dense.iter().flatten().map(|g| squares(g)).sum::<f64>()
-            + sparse.iter().map(|(_, g)| squares(&g.values)).sum::<f64>())
+            + sparse.iter().map(|(_, g)| g.squares()).sum::<f64>())
         .sqrt() as f32;
         for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
@@ -262,19 +264,18 @@ impl CtrModel {
         let adam = Adam { lr: config.adam.lr * (1.0 - fall * (1.0 - config.lr_floor)), ..config.adam };
         self.step += 1;
         for (id, grad) in self.params.ids().zip(dense) {
-            if let Some(mut grad) = grad {
-                grad.iter_mut().for_each(|g| *g *= shrink);
-                self.params.update(id, &grad, &adam, self.step);
+            if let Some(grad) = grad {
+                self.params.update(id, &grad, shrink, &adam, self.step);
             }
         }
-        for (table, mut grads) in sparse {
-            grads.values.iter_mut().for_each(|g| *g *= shrink);
+        for (table, grads) in &sparse {
             if config.dense_tables {
-                self.tables.update_dense(table, &grads.rows, &grads.values, &adam, self.step);
+                self.tables.update_dense(*table, grads, shrink, &adam, self.step);
             } else {
-                self.tables.update(table, &grads.rows, &grads.values, &adam, self.step);
+                self.tables.update(*table, grads, shrink, &adam, self.step);
             }
         }
+        let updates: Vec<StateUpdate> = parts.into_iter().flat_map(|p| p.updates).collect();
         let at = StepInfo { step: self.step, steps_per_epoch, seed: self.seed };
         self.encoder.after_step(&mut self.params, &mut self.tables, &updates, at);
         Ok(StepReport { loss, grad_norm: norm })
@@ -416,26 +417,5 @@ impl CtrModel {
 
     pub(crate) fn tables_mut(&mut self) -> &mut Tables {
         &mut self.tables
-    }
-}
-
-/// Gradients of the rows of one table, each row once, in order of first use.
-#[derive(Default)]
-struct RowGrads {
-    slot: HashMap<u32, usize>,
-    rows: Vec<u32>,
-    values: Vec<f32>,
-}
-
-impl RowGrads {
-    fn add(&mut self, rows: &[u32], grads: &[f32], dim: usize) {
-        for (row, grad) in rows.iter().zip(grads.chunks(dim)) {
-            let slot = *self.slot.entry(*row).or_insert_with(|| {
-                self.rows.push(*row);
-                self.values.resize(self.rows.len() * dim, 0.0);
-                self.rows.len() - 1
-            });
-            self.values[slot * dim..(slot + 1) * dim].iter_mut().zip(grad).for_each(|(s, g)| *s += g);
-        }
     }
 }

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use mos_data::Catalog;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Adam, Error, Init, Mat, Result};
+use crate::{Adam, Error, Init, Mat, Result, ops::dot};
 
 /// Handle of an embedding table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,36 +108,185 @@ impl Tables {
         Mat::new(rows.len(), table.dim, out)
     }
 
-    /// Lazy Adam: updates the rows `rows` (each at most once) with their gradients `[rows.len(), dim]`. Row 0, the
-    /// unknown item, stays zero. A frozen table is left alone.
-    pub fn update(&mut self, id: TableId, rows: &[u32], grad: &[f32], adam: &Adam, step: u64) {
-        let table = &mut self.tables[id.0];
-        if !table.trained() {
-            return;
-        }
-        let dim = table.dim;
-        for (row, grad) in rows.iter().zip(grad.chunks(dim)).filter(|(row, _)| **row != 0) {
-            let at = *row as usize * dim..(*row as usize + 1) * dim;
-            adam.step(&mut table.values[at.clone()], &mut table.m[at.clone()], &mut table.v[at], grad, step);
-        }
+    /// Lazy Adam: updates the rows that have a gradient, each scaled by `scale`. Row 0, the unknown item, stays zero. A
+    /// frozen table is left alone. `step` counts from 1.
+    pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, adam: &Adam, step: u64) {
+        let (dim, rule) = (grads.dim, adam.at(step));
+        self.update_parts(id, grads, |part, first, values, m, v| {
+            grads.each(part, |row, grad| {
+                if row != 0 {
+                    let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
+                    rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], grad, scale);
+                }
+            });
+        });
     }
 
     /// The dense reference: every row decays its moments and moves, as in PyTorch.
-    pub fn update_dense(&mut self, id: TableId, rows: &[u32], grad: &[f32], adam: &Adam, step: u64) {
+    pub fn update_dense(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, adam: &Adam, step: u64) {
+        let (dim, rule) = (grads.dim, adam.at(step));
+        self.update_parts(id, grads, |part, first, values, m, v| {
+            let mut full = vec![0.0; values.len()];
+            grads.each(part, |row, grad| {
+                if row != 0 {
+                    full[(row as usize - first) * dim..][..dim].copy_from_slice(grad);
+                }
+            });
+            rule.step(values, m, v, &full, scale);
+        });
+    }
+
+    /// Runs `work` on each piece of the table, side by side: (its entries, its first row, values, both moments).
+    fn update_parts(
+        &mut self,
+        id: TableId,
+        grads: &RowGrads<'_>,
+        work: impl Fn(&[Entry], usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+    ) {
         let table = &mut self.tables[id.0];
         if !table.trained() {
             return;
         }
-        let dim = table.dim;
-        let mut full = vec![0.0; table.values.len()];
-        for (row, grad) in rows.iter().zip(grad.chunks(dim)).filter(|(row, _)| **row != 0) {
-            full[*row as usize * dim..(*row as usize + 1) * dim].copy_from_slice(grad);
-        }
-        adam.step(&mut table.values, &mut table.m, &mut table.v, &full, step);
+        let size = grads.part_rows * grads.dim;
+        let moments = table.m.par_chunks_mut(size).zip(table.v.par_chunks_mut(size));
+        let pieces = table.values.par_chunks_mut(size).zip(moments).zip(&grads.parts).enumerate();
+        pieces.for_each(|(p, ((values, (m, v)), part))| work(part, p * grads.part_rows, values, m, v));
     }
 
     /// Number of trained values in all tables.
     pub fn count(&self) -> usize {
         self.tables.iter().filter(|t| t.trained()).map(|t| t.values.len()).sum()
+    }
+}
+
+/// Pieces that a table's rows are cut into, whatever the number of threads.
+const PARTS: usize = 64;
+
+/// Where a row's gradient is: (row, shard, place in the shard).
+type Entry = (u32, u32, u32);
+
+/// Gradients of the rows of one table, from several shards: each row once, in rising order, its parts added in the order
+/// of the shards.
+#[derive(Clone, Debug)]
+pub struct RowGrads<'a> {
+    dim: usize,
+    shards: Vec<&'a [f32]>,
+    /// Rows of the table that one part covers.
+    part_rows: usize,
+    parts: Vec<Vec<Entry>>,
+}
+
+impl<'a> RowGrads<'a> {
+    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `items` rows.
+    pub fn new(items: usize, dim: usize, shards: &[(&[u32], &'a [f32])]) -> Self {
+        let part_rows = items.div_ceil(PARTS).max(1);
+        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); items.div_ceil(part_rows)];
+        for (s, (rows, _)) in shards.iter().enumerate() {
+            for (k, row) in rows.iter().enumerate() {
+                parts[*row as usize / part_rows].push((*row, s as u32, k as u32));
+            }
+        }
+        parts.par_iter_mut().for_each(|entries| entries.sort_unstable());
+        Self { dim, shards: shards.iter().map(|(_, grads)| *grads).collect(), part_rows, parts }
+    }
+
+    /// Calls `with` for each row of `entries` and its summed gradient.
+    fn each(&self, mut entries: &[Entry], mut with: impl FnMut(u32, &[f32])) {
+        let grad = |(_, s, k): &Entry| &self.shards[*s as usize][*k as usize * self.dim..][..self.dim];
+        let mut sum = vec![0.0; self.dim];
+        while let Some((first, rest)) = entries.split_first() {
+            let more = rest.iter().take_while(|e| e.0 == first.0).count();
+            if more == 0 {
+                with(first.0, grad(first));
+            } else {
+                sum.copy_from_slice(grad(first));
+                for other in &rest[..more] {
+                    sum.iter_mut().zip(grad(other)).for_each(|(s, g)| *s += g);
+                }
+                with(first.0, &sum);
+            }
+            entries = &rest[more..];
+        }
+    }
+
+    /// Sum of the squares of all gradients.
+    pub fn squares(&self) -> f64 {
+        let of = |entries: &Vec<Entry>| {
+            let mut sum = 0.0;
+            self.each(entries, |_, grad| sum += f64::from(dot(grad, grad)));
+            sum
+        };
+        self.parts.par_iter().map(of).collect::<Vec<f64>>().iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(items: usize, dim: usize) -> (Tables, TableId) {
+        let mut tables = Tables::default();
+        let catalog = Arc::new(Catalog { items, ..Catalog::default() });
+        let id = tables.add_item_table(1, "t", &catalog, dim, TableInit::Normal(1.0)).unwrap();
+        (tables, id)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn rows_are_summed_in_the_order_of_shards(
+            shards in prop::collection::vec(prop::collection::btree_map(0u32..150, -2f32..2.0, 0..60), 1..5),
+        ) {
+            let rows: Vec<Vec<u32>> = shards.iter().map(|s| s.keys().copied().rev().collect()).collect();
+            let values: Vec<Vec<f32>> = shards.iter().map(|s| s.values().rev().flat_map(|v| [*v, 1.0]).collect()).collect();
+            let pairs: Vec<(&[u32], &[f32])> = rows.iter().zip(&values).map(|(r, v)| (r.as_slice(), v.as_slice())).collect();
+            let found = RowGrads::new(150, 2, &pairs);
+            let mut all: Vec<(u32, Vec<f32>)> = Vec::new();
+            found.parts.iter().for_each(|p| found.each(p, |row, grad| all.push((row, grad.to_vec()))));
+            prop_assert!(all.windows(2).all(|w| w[0].0 < w[1].0));
+            for (row, grad) in &all {
+                let mine = || shards.iter().filter_map(|s| s.get(row));
+                prop_assert_eq!(grad[0], mine().copied().reduce(|a, b| a + b).unwrap());
+                prop_assert_eq!(grad[1], mine().count() as f32);
+            }
+            let distinct: std::collections::BTreeSet<u32> = shards.iter().flat_map(|s| s.keys().copied()).collect();
+            prop_assert_eq!(all.len(), distinct.len());
+        }
+    }
+
+    #[test]
+    fn lazy_adam_is_dense_adam_while_every_row_is_touched() {
+        let (mut lazy, id) = table(90, 3);
+        let (mut dense, _) = table(90, 3);
+        let adam = Adam { lr: 0.01, ..Adam::default() };
+        let all: Vec<u32> = (0..90).collect();
+        for step in 1..=20u64 {
+            let grad: Vec<f32> = (0..270).map(|i| ((i as f32 + 1.0) * step as f32).sin()).collect();
+            let grads = RowGrads::new(90, 3, &[(&all, &grad)]);
+            lazy.update(id, &grads, 0.5, &adam, step);
+            dense.update_dense(id, &grads, 0.5, &adam, step);
+        }
+        assert_eq!(lazy.values(id), dense.values(id));
+        assert!(lazy.values(id)[..3].iter().all(|v| *v == 0.0), "the unknown item stays zero");
+    }
+
+    #[test]
+    fn lazy_adam_leaves_untouched_rows_and_dense_adam_moves_them_on() {
+        let (mut lazy, id) = table(90, 3);
+        let (mut dense, _) = table(90, 3);
+        let adam = Adam::default();
+        for (step, row) in [(1, 7u32), (2, 80)] {
+            let grads = RowGrads::new(90, 3, &[(&[row], &[1.0, -1.0, 0.5])]);
+            lazy.update(id, &grads, 1.0, &adam, step);
+            dense.update_dense(id, &grads, 1.0, &adam, step);
+        }
+        let (start, _) = table(90, 3);
+        let row = |t: &Tables, r: usize| t.values(id)[r * 3..r * 3 + 3].to_vec();
+        assert_eq!(row(&lazy, 30), row(&start, 30));
+        assert_eq!(row(&dense, 30), row(&start, 30), "no moment, no movement");
+        assert_eq!(row(&lazy, 80), row(&dense, 80), "the first touch is the same");
+        assert!(row(&lazy, 7) != row(&dense, 7), "momentum carries a dense row on");
     }
 }

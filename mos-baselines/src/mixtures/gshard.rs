@@ -82,7 +82,7 @@ impl SequenceEncoder for GShard {
             let logits = self.gate.forward(pass, &features, Activation::None);
             ops::softmax_rows(&mut pass.tape, &logits, 1.0)
         });
-        let chosen = self.choose(&gates.to_vec());
+        let chosen = self.choose(gates.values());
         // E Σ_e f_e P_e as a product with a constant column: rows of the gates times f_e E / B.
         let mut first = vec![0.0; count];
         chosen.iter().for_each(|c| first[c[0]] += count as f32 / (samples * samples).max(1) as f32);

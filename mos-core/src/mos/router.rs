@@ -165,7 +165,7 @@ impl Router {
             return;
         }
         let vectors = self.vectors_of_items(params, tables);
-        let themes = self.assign(&vectors, &params.get(self.codes).to_vec());
+        let themes = self.assign(&vectors, params.get(self.codes).values());
         params.set_buffer(self.themes, themes.into_iter().map(f32::from).collect());
         if self.compares() {
             params.set_buffer(self.lookup, vectors);
@@ -395,7 +395,7 @@ impl Router {
             Vectors::Given => Mat::zeros(pass.index.items.len(), 1),
             Vectors::Rows { table, detached } => {
                 let rows = pass.item_rows(*table);
-                if *detached { Mat::new(rows.rows(), rows.cols(), rows.to_vec()) } else { rows }
+                if *detached { rows.detached() } else { rows }
             }
             Vectors::Map { content, weight } => {
                 let (rows, weight) = (pass.item_rows(*content), pass.param(*weight));

@@ -160,7 +160,7 @@ pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &M
             let mut out = Vec::with_capacity(n * f);
             let sum: Vec<f32> = v[2][block(0)].iter().zip(&v[2][block(2)]).map(|(a, b)| a + b).collect();
             for (q, range) in v[0].chunks(d).zip(of_forward.ranges()) {
-                let mut base = v[3].clone();
+                let mut base = v[3].to_vec();
                 q.iter().zip(sum.chunks(f)).for_each(|(q, w)| axpy(*q, w, &mut base));
                 let from = out.len();
                 out.extend(base.repeat(range.len()));

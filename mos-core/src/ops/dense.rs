@@ -130,7 +130,7 @@ pub fn add(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (a.rows(), a.cols()),
-        |v| (v[0].iter().zip(&v[1]).map(|(a, b)| a + b).collect(), ()),
+        |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a + b).collect(), ()),
         |back, ()| back.grads.iter_mut().for_each(|g| axpy(1.0, back.out, g)),
     )
 }
@@ -141,7 +141,7 @@ pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (a.rows(), a.cols()),
-        |v| (v[0].iter().zip(&v[1]).map(|(a, b)| a * b).collect(), ()),
+        |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a * b).collect(), ()),
         |back, ()| {
             for (i, g) in back.out.iter().enumerate() {
                 back.grads[0][i] += g * back.values[1][i];
@@ -219,7 +219,7 @@ pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
         &[x],
         (rows, cols),
         |v| {
-            let mut out = v[0].clone();
+            let mut out = v[0].to_vec();
             for row in out.chunks_mut(cols.max(1)) {
                 row.iter_mut().for_each(|x| *x /= temperature);
                 softmax(row);
@@ -253,7 +253,7 @@ pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
         &[x],
         (rows, d),
         |v| {
-            let mut out = v[0].clone();
+            let mut out = v[0].to_vec();
             let norms: Vec<f32> = out.chunks_mut(d.max(1)).map(unit).collect();
             (out.clone(), (out, norms))
         },
@@ -292,7 +292,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat) -> Mat {
         &[x, gain, bias],
         (rows, d),
         |v| {
-            let mut normal = v[0].clone();
+            let mut normal = v[0].to_vec();
             let mut scales = Vec::with_capacity(rows);
             for row in normal.chunks_mut(d.max(1)) {
                 let mean = row.iter().sum::<f32>() / d as f32;
@@ -308,7 +308,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat) -> Mat {
             for (r, scale) in scales.iter().enumerate() {
                 let at = r * d..(r + 1) * d;
                 let (y, g) = (&normal[at.clone()], &back.out[at.clone()]);
-                let through: Vec<f32> = g.iter().zip(&back.values[1]).map(|(g, w)| g * w).collect();
+                let through: Vec<f32> = g.iter().zip(back.values[1].iter()).map(|(g, w)| g * w).collect();
                 let (mean, along) = (through.iter().sum::<f32>() / d as f32, dot(&through, y) / d as f32);
                 for i in 0..d {
                     back.grads[0][r * d + i] += scale * (through[i] - mean - y[i] * along);

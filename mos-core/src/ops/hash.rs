@@ -33,7 +33,7 @@ pub fn hash_pool(
     bits: usize,
 ) -> Mat {
     let (b, d) = (target.rows(), target.cols());
-    let wanted = signatures(&target.to_vec(), d, projections, hashes, bits);
+    let wanted = signatures(target.values(), d, projections, hashes, bits);
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     tape.record(
         &[rows],

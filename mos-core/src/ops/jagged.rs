@@ -51,7 +51,7 @@ pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat
         &[rows, table],
         (rows.rows(), d),
         |v| {
-            let mut out = v[0].clone();
+            let mut out = v[0].to_vec();
             out.chunks_mut(d.max(1)).zip(&bucket_of).for_each(|(o, b)| axpy(1.0, &v[1][at(*b)], o));
             (out, ())
         },
@@ -90,7 +90,7 @@ pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, offsets: &Offsets
         &[scores, rows],
         (b, d),
         |v| {
-            let mut weights = v[0].clone();
+            let mut weights = v[0].to_vec();
             if soft {
                 of_forward.ranges().for_each(|range| softmax(&mut weights[range]));
             }
