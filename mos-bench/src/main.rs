@@ -147,6 +147,12 @@ fn source_of(name: &str, path: Option<PathBuf>, schema: Option<PathBuf>) -> anyh
 fn run(experiment: &Experiment, args: &RunArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let folder = Folder::open(experiment, args.out.as_deref(), args.resume)?;
+    // Finished trainings are whole files already, so there is nothing to save.
+    let place = folder.path().display().to_string();
+    ctrlc::set_handler(move || {
+        eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
+        std::process::exit(130);
+    })?;
     let data = experiment.load()?;
     eprint!("{}", data.card);
     let results = experiment::run(experiment, &data, &folder)?;

@@ -38,31 +38,89 @@ fn timeless(folder: &Path) -> Value {
     results
 }
 
+/// Small logs in the published layouts, where the documented commands look for data.
+fn stand_in_data(folder: &Path) {
+    let data = folder.join("data");
+    std::fs::create_dir_all(data.join("ml-latest-small")).unwrap();
+    let (mut taobao, mut ratings, mut shop) = (
+        String::new(),
+        String::from("userId,movieId,rating,timestamp\r\n"),
+        String::from("when;visitor;product;stars\n"),
+    );
+    for i in 0..1200u64 {
+        let (user, item) = (i % 20 + 1, i * i * 31 % 397 + 1);
+        let behaviour = ["pv", "pv", "buy"][i as usize % 3];
+        taobao += &format!("{user},{item},{},{behaviour},{}\n", item % 97 + 100, 1_511_544_070 + i * 600);
+        ratings += &format!("{user},{item},{}.0,{}\r\n", i * 7 % 5 + 1, 900_000_000 + i * 600);
+        shop += &format!("{};v{user};p{item};{}\n", (900_000_000 + i * 600) * 1000, i * 7 % 5 + 1);
+    }
+    std::fs::write(data.join("UserBehavior.csv"), taobao).unwrap();
+    std::fs::write(data.join("ml-latest-small/ratings.csv"), ratings).unwrap();
+    let films: String = (1..400).map(|i| format!("{i},Film {i},Genre{}|Drama\r\n", i % 4)).collect();
+    std::fs::write(data.join("ml-latest-small/movies.csv"), "movieId,title,genres\r\n".to_owned() + &films)
+        .unwrap();
+    std::fs::write(data.join("shop.csv"), shop).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/src/data.md")).unwrap();
+    let schema = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(data.join("shop.toml"), schema).unwrap();
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 #[test]
 fn every_documented_command_works() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(folder.path().join("configs/synthetic")).unwrap();
-    for file in std::fs::read_dir(root.join("configs/synthetic")).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), folder.path().join("configs/synthetic").join(file.file_name())).unwrap();
+    stand_in_data(folder.path());
+    for set in std::fs::read_dir(root().join("configs")).unwrap() {
+        let set = set.unwrap();
+        let to = folder.path().join("configs").join(set.file_name());
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(set.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
     }
-    let mut seen = 0;
-    for page in ["README.md", "docs/src/running.md"] {
-        let text = std::fs::read_to_string(root.join(page)).unwrap();
-        for line in text.lines().filter_map(|l| l.strip_prefix("cargo run -p mos-bench")) {
-            let args: Vec<&str> = line.strip_prefix(" -- ").unwrap_or("").split_whitespace().collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut pages = vec![root().join("README.md")];
+    pages.extend(std::fs::read_dir(root().join("docs/src")).unwrap().map(|f| f.unwrap().path()));
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let commands =
+            text.lines().filter_map(|l| l.trim_start_matches("# ").strip_prefix("cargo run -p mos-bench"));
+        for line in commands.filter(|l| !l.contains('`')) {
+            let args: Vec<String> =
+                line.strip_prefix(" -- ").unwrap_or("").split_whitespace().map(Into::into).collect();
+            if !seen.insert(args.clone()) {
+                continue;
+            }
             let mut command = bench(folder.path());
             command.args(&args);
             if args.first().is_none_or(|a| a.starts_with("--") || *a == "run") {
-                command.args(TINY);
+                command.args(smaller(&args));
             }
             command.assert().success();
-            seen += 1;
         }
     }
-    assert!(seen >= 8, "only {seen} commands found");
+    assert!(seen.len() >= 12, "only {} commands found", seen.len());
     assert!(folder.path().join("runs/quick/tables.md").exists());
+}
+
+/// Overrides that make an experiment last a second; real logs keep their own mixtures.
+fn smaller(args: &[String]) -> Vec<String> {
+    let config = args.iter().find(|a| a.starts_with("configs/")).map_or("", String::as_str);
+    let mut out: Vec<&str> = match config {
+        c if c.starts_with("configs/synthetic") => {
+            vec!["--set", "data.generator.users=40", "--set", "epochs=1"]
+        }
+        "" => TINY.to_vec(),
+        _ => vec!["--set", "epochs=1"],
+    };
+    if !config.is_empty() {
+        out.extend(["--set", "seeds=[1,2]", "--set", "encoders=[\"twin\"]"]);
+    }
+    out.into_iter().map(Into::into).collect()
 }
 
 #[test]
@@ -94,6 +152,8 @@ fn bad_input_ends_with_a_message_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, "").unwrap();
+    std::fs::write(folder.path().join("cut.csv.gz"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "name = 'x'\nsorce = 'y'\n").unwrap();
     for (args, wanted) in [
         (vec!["--set", "epoch=3"], "unknown field `epoch`"),
         (vec!["--set", "encoders=[\"twim\"]"], "did you mean `twin`"),
@@ -102,9 +162,47 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "data.generator.users=1"], "at least 2 users"),
         (vec!["run", "--config", "absent.toml"], "absent.toml"),
         (vec!["--out", "file/below"], "file/below"),
+        (vec!["data", "card", "taobo"], "did you mean taobao?"),
+        (vec!["data", "card", "taobao"], "needs the path"),
+        (vec!["data", "card", "taobao", "cut.csv.gz"], "cut.csv.gz:"),
+        (vec!["data", "card", "csv", "cut.csv.gz"], "needs --schema"),
+        (vec!["run", "--config", "bad.toml"], "unknown field `sorce`"),
     ] {
         let output = bench(folder.path()).args(&args).assert().code(2).get_output().clone();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(message.contains(wanted), "{args:?} said: {message}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut args: Vec<&str> = TINY.to_vec();
+    args.extend(["--set", "epochs=3", "--set", "data.generator.users=200"]);
+    bench(folder.path()).args(["--out", "straight"]).args(&args).assert().success();
+
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_mos-bench"))
+        .current_dir(folder.path())
+        .args(["--out", "cut"])
+        .args(&args)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let finished = || {
+        let files = std::fs::read_dir(folder.path().join("cut/trainings")).into_iter().flatten();
+        files.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "json")).count()
+    };
+    while finished() < 3 {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--resume goes on from cut"));
+    assert!(!folder.path().join("cut/results.json").exists());
+
+    bench(folder.path()).args(["--out", "cut", "--resume"]).args(&args).assert().success();
+    assert_eq!(timeless(&folder.path().join("straight")), timeless(&folder.path().join("cut")));
 }

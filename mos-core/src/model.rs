@@ -100,6 +100,9 @@ pub struct Weights {
     pub(crate) tables: Tables,
 }
 
+/// Rows of a table and their gradients, from one shard.
+type ShardRows<'a> = (&'a [u32], &'a [f32]);
+
 struct ShardGrads {
     loss: f32,
     dense: Vec<Option<Vec<f32>>>,
@@ -231,7 +234,7 @@ impl CtrModel {
             .collect::<Result<Vec<_>>>()?;
         let loss = parts.iter().map(|p| p.loss).sum::<f32>();
         let mut dense: Vec<Option<Vec<f32>>> = vec![None; parts[0].dense.len()];
-        let mut touched: BTreeMap<usize, Vec<(&[u32], &[f32])>> = BTreeMap::new();
+        let mut touched: BTreeMap<usize, Vec<ShardRows<'_>>> = BTreeMap::new();
         for part in &parts {
             for (sum, grad) in dense.iter_mut().zip(&part.dense) {
                 match (sum.as_mut(), grad) {

@@ -147,7 +147,8 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
     let unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
     if let LabelRule::Negatives { per_positive, exponent } = task.label {
-        targets = with_negatives(&interactions, targets, per_positive, exponent, valid_from, task.seed)?;
+        targets =
+            with_negatives(&interactions, &user_ids, targets, per_positive, exponent, valid_from, task.seed)?;
     }
     let mut splits = Splits::default();
     let mut bayes_test = Vec::new();
@@ -278,6 +279,7 @@ fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &mut
 /// Each positive followed by its negatives: items of the training part, never one the user has at any time.
 fn with_negatives(
     x: &Interactions,
+    user_ids: &[String],
     positives: Vec<Impression>,
     per_positive: usize,
     exponent: f64,
@@ -307,7 +309,10 @@ fn with_negatives(
             current = positive.user;
             known = x.items()[x.range(current)].iter().copied().collect();
             if items.iter().all(|i| known.contains(i)) {
-                let what = format!("user {current} has every item, so there is no negative");
+                let what = format!(
+                    "user {} has every item of the training part, so there is no negative",
+                    user_ids[current as usize]
+                );
                 return Err(Error::too_few(what, "use the log's own labels instead of sampled negatives"));
             }
         }

@@ -213,7 +213,7 @@ fn logs_that_cannot_carry_a_task_say_why() {
     let many = |user: &str, label: fn(usize) -> usize| -> String {
         (0..40).map(|i| format!("{user},i{},{},{}\n", i % 7, 100 + i, label(i))).collect()
     };
-    let mixed = |i: usize| (i % 3 != 0).into();
+    let mixed = |i: usize| (!i.is_multiple_of(3)).into();
     let one_user = card("one.csv", &many("a", mixed)).unwrap_err().to_string();
     assert!(one_user.contains("1 user(s)"), "{one_user}");
     let all_equal = card("equal.csv", &(many("a", |_| 1) + &many("b", |_| 1))).unwrap_err().to_string();

@@ -225,4 +225,89 @@ proptest! {
             prop_assert_eq!(&pooled.to_vec()[block.start * 3..block.end * 3], &alone[..]);
         }
     }
+
+    #[test]
+    fn hash_pool_equals_its_oracle(lengths in prop::collection::vec(0usize..9, 1..6), seed in 0u64..1000, bits in 1usize..4) {
+        let (o, d, hashes) = (Offsets::from_lengths(lengths), 5, 3);
+        let (q, rows) = (random(o.segments(), d, seed), random(o.rows(), d, seed + 1));
+        let planes = Init::Normal(1.0).values(d, hashes * bits, &mut rng(seed + 2));
+        let found = hash_pool(&mut Tape::scoring(), &q, &rows, &o, &planes, hashes, bits).to_vec();
+        // The code of a vector under hash h, bit by bit.
+        let code = |x: &[f32], h: usize| -> Vec<bool> {
+            let bit = |b: usize| (0..d).map(|i| f64::from(x[i]) * f64::from(planes[i * hashes * bits + h * bits + b])).sum::<f64>() > 0.0;
+            (0..bits).map(bit).collect()
+        };
+        for (s, range) in o.ranges().enumerate() {
+            let target = &q.values()[s * d..(s + 1) * d];
+            let mut wanted = vec![0.0f64; d];
+            for h in 0..hashes {
+                let mut sum = vec![0.0f64; d];
+                for r in range.clone() {
+                    let row = &rows.values()[r * d..(r + 1) * d];
+                    if code(row, h) == code(target, h) {
+                        sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
+                    }
+                }
+                let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+                if norm > 0.0 {
+                    wanted.iter_mut().zip(&sum).for_each(|(w, x)| *w += x / norm / hashes as f64);
+                }
+            }
+            for i in 0..d {
+                prop_assert!((f64::from(found[s * d + i]) - wanted[i]).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn mutual_information_equals_its_oracle(rows in 2usize..12, pairs in prop::collection::vec((0u32..12, 0u32..12, 0.1f32..2.0), 1..20), seed in 0u64..1000) {
+        let (k, logits) = (4, random(rows, 4, seed));
+        let p = softmax_rows(&mut Tape::scoring(), &logits, 1.0);
+        let pairs: Vec<(u32, u32, f32)> = pairs.into_iter().map(|(i, j, w)| (i % rows as u32, j % rows as u32, w)).collect();
+        let found = mutual_information(&mut Tape::scoring(), &p, &pairs).values()[0];
+        let at = |i: u32, c: usize| f64::from(p.values()[i as usize * k + c]);
+        let cell = |a: usize, b: usize| pairs.iter().map(|(i, j, w)| f64::from(*w) * (at(*i, a) * at(*j, b) + at(*j, a) * at(*i, b)) / 2.0).sum::<f64>();
+        let total: f64 = (0..k * k).map(|c| cell(c / k, c % k)).sum();
+        let share = |a: usize| (0..k).map(|b| cell(a, b)).sum::<f64>() / total;
+        let wanted: f64 = (0..k * k).map(|c| {
+            let j = cell(c / k, c % k) / total;
+            -j * (j / (share(c / k) * share(c % k))).ln()
+        }).sum();
+        prop_assert!((f64::from(found) - wanted).abs() < 1e-4, "{found} against {wanted}");
+        prop_assert!(wanted <= 1e-9 && wanted >= -(k as f64).ln() - 1e-9, "information lies between 0 and ln K");
+    }
+
+    #[test]
+    fn jagged_means_and_sums_equal_their_oracles(lengths in prop::collection::vec(0usize..9, 1..6), seed in 0u64..1000, size in 1usize..5) {
+        let (o, d) = (Offsets::from_lengths(lengths), 3);
+        let (rows, scores, table) = (random(o.rows(), d, seed), random(o.rows(), 1, seed + 1), random(8, d, seed + 2));
+        let x = |r: usize, i: usize| f64::from(rows.values()[r * d + i]);
+        let tape = &mut Tape::scoring();
+        let (mean, positioned) = (segment_mean(tape, &rows, &o), add_positions(tape, &rows, &o, &table));
+        let (plain, soft) = (weighted_sum(tape, &scores, &rows, &o, false), weighted_sum(tape, &scores, &rows, &o, true));
+        let (pooled, blocks) = pool_blocks(tape, &rows, &o, size);
+        let near = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-4;
+        for (s, range) in o.ranges().enumerate() {
+            let weight = |r: usize| f64::from(scores.values()[r]);
+            let mass: f64 = range.clone().map(|r| weight(r).exp()).sum();
+            for i in 0..d {
+                let total = |w: &dyn Fn(usize) -> f64| range.clone().map(|r| w(r) * x(r, i)).sum::<f64>();
+                prop_assert!(near(mean.values()[s * d + i], total(&|_| 1.0 / range.len().max(1) as f64)));
+                prop_assert!(near(plain.values()[s * d + i], total(&weight)));
+                prop_assert!(near(soft.values()[s * d + i], total(&|r| weight(r).exp() / mass)));
+                for r in range.clone() {
+                    let rank = range.end - 1 - r;
+                    let bucket = ((2.0 * ((rank + 1) as f64).log2()).floor() as usize).min(7);
+                    prop_assert!(near(positioned.values()[r * d + i], x(r, i) + f64::from(table.values()[bucket * d + i])));
+                }
+                // Blocks count from the newest: the last block of a segment ends where the segment ends.
+                for (n, block) in blocks.range(s).rev().enumerate() {
+                    let end = range.end - n * size;
+                    let from = end.saturating_sub(size).max(range.start);
+                    let wanted = (from..end).map(|r| x(r, i)).sum::<f64>() / (end - from) as f64;
+                    prop_assert!(near(pooled.values()[block * d + i], wanted));
+                }
+            }
+        }
+    }
 }
