@@ -10,7 +10,7 @@
 use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use mos_baselines::{Spec, build};
+use mos_baselines::{Registry, Spec};
 use mos_core::{
     Adam, Builder, CtrModel, ItemIndex, ModelConfig, Params, RowGrads, TableInit, Tables, TrainConfig,
 };
@@ -55,13 +55,13 @@ fn step(c: &mut Criterion) {
     let mut group = c.benchmark_group("twin");
     group.throughput(Throughput::Elements(BATCH as u64)).sampling_mode(SamplingMode::Flat).sample_size(10);
     let config = ModelConfig { dim: WIDTH, ..ModelConfig::default() };
-    let train = TrainConfig::default();
+    let (registry, train) = (Registry::default(), TrainConfig::default());
     for (items, popularity) in [(100_000, "zipf"), (1_000_000, "zipf"), (1_000_000, "uniform")] {
         let batch = batch(items, popularity);
         let case = format!("{popularity}/{items}");
         let options = serde_json::json!({"heads": 4});
         let spec = Spec { encoder_options: options, ..Spec::new("twin", "none") };
-        let mut model = CtrModel::new(&config, &catalog(items), 1, |b| build(b, &spec)).unwrap();
+        let mut model = CtrModel::new(&config, &catalog(items), 1, |b| registry.build(b, &spec)).unwrap();
         group.bench_function(format!("train/{case}"), |b| {
             b.iter(|| model.train_step(&batch, &train, 1_000_000, 1_000_000).unwrap());
         });

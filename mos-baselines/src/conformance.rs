@@ -6,7 +6,7 @@ use mos_core::{CtrModel, ModelConfig, Result, TrainConfig, checkpoint};
 use mos_data::{Batch, Catalog, Content, rng};
 use rand::RngExt as _;
 
-use crate::{Spec, build};
+use crate::{Registry, Spec};
 
 /// Items of the kit's catalog, the unknown one included.
 const ITEMS: usize = 31;
@@ -30,10 +30,10 @@ pub fn catalog() -> Arc<Catalog> {
 /// A model of width 8 around `spec`, without dropout.
 ///
 /// # Errors
-/// Those of [`build`].
-pub fn model(spec: &Spec, seed: u64) -> Result<CtrModel> {
+/// Those of [`Registry::build`].
+pub fn model(registry: &Registry, spec: &Spec, seed: u64) -> Result<CtrModel> {
     let config = ModelConfig { dim: 8, head: vec![6], dropout: 0.0, ..ModelConfig::default() };
-    CtrModel::new(&config, &catalog(), seed, |builder| build(builder, spec))
+    CtrModel::new(&config, &catalog(), seed, |builder| registry.build(builder, spec))
 }
 
 /// Samples with histories of these lengths, drawn from `seed`.
@@ -58,19 +58,19 @@ pub fn batch(lengths: &[usize], seed: u64) -> Batch {
 ///
 /// # Errors
 /// What failed, in words.
-pub fn check(spec: &Spec) -> std::result::Result<(), String> {
+pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String> {
     let name = format!("{} x {}", spec.encoder, spec.mixture);
     let say = |what: &str| format!("{name}: {what}");
     let wrap = |e: mos_core::Error| format!("{name}: {e}");
     let lengths = [7, 0, 1, 12, 25, 3];
     let all = batch(&lengths, 1);
-    let mut subject = model(spec, 11).map_err(wrap)?;
+    let mut subject = model(registry, spec, 11).map_err(wrap)?;
 
     let scores = subject.score(&all).map_err(wrap)?;
     if scores.iter().any(|s| !s.is_finite()) {
         return Err(say("an empty, short or ordinary history gives a score that is not finite"));
     }
-    if scores != model(spec, 11).and_then(|m| m.score(&all)).map_err(wrap)? {
+    if scores != model(registry, spec, 11).and_then(|m| m.score(&all)).map_err(wrap)? {
         return Err(say("the same seed gives another score"));
     }
     for (i, one) in all.split(lengths.len()).iter().enumerate() {
@@ -82,13 +82,13 @@ pub fn check(spec: &Spec) -> std::result::Result<(), String> {
     if executed != formula {
         return Err(say(&format!("executes {executed:?} but states {formula:?}")));
     }
-    gradients(spec, &all).map_err(|e| say(&e))?;
+    gradients(registry, spec, &all).map_err(|e| say(&e))?;
 
     let config = TrainConfig::default();
     let train = |threads: usize| -> std::result::Result<Vec<f32>, String> {
         let pool = rayon_pool(threads)?;
         pool.install(|| {
-            let mut m = model(spec, 5).map_err(wrap)?;
+            let mut m = model(registry, spec, 5).map_err(wrap)?;
             for step in 0..6 {
                 m.train_step(&batch(&[9, 2, 14, 0, 5, 8, 1, 6], step), &config, 6, 3).map_err(wrap)?;
             }
@@ -116,7 +116,7 @@ pub fn check(spec: &Spec) -> std::result::Result<(), String> {
     let wanted = subject.score(&all).map_err(wrap)?;
     let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new())
         .and_then(|()| {
-            let mut other = model(spec, 99)?;
+            let mut other = model(registry, spec, 99)?;
             checkpoint::load(&mut other, &path)?;
             other.score(&all)
         });
@@ -134,10 +134,10 @@ fn rayon_pool(threads: usize) -> std::result::Result<rayon::ThreadPool, String> 
 /// Compares the gradient of the click loss with central differences on a spread of parameters. A kink (ReLU) or jump
 /// (a hash that flips) inside the step shows as slopes that depend on the step; such places have no derivative to
 /// compare and are passed over, but most places must be comparable.
-fn gradients(spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
-    let subject = model(spec, 11).map_err(|e| e.to_string())?;
+fn gradients(registry: &Registry, spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
+    let subject = model(registry, spec, 11).map_err(|e| e.to_string())?;
     let grads = subject.gradients(batch).map_err(|e| e.to_string())?;
-    let mut probe = model(spec, 11).map_err(|e| e.to_string())?;
+    let mut probe = model(registry, spec, 11).map_err(|e| e.to_string())?;
     let (mut compared, mut places) = (0, 0);
     // The router learns from its own losses, and its choices have no derivative.
     for (name, grad) in grads.iter().filter(|(name, _)| !name.contains("router")) {

@@ -2,11 +2,36 @@
 //! every plug-in passes.
 //!
 //! A new encoder or mixture is one file in [`encoders`] or [`mixtures`], one line in [`registry`], and one line in
-//! `docs/src/plugins.md`; the conformance tests then find it by themselves.
+//! `docs/src/plugins.md`; the conformance tests then find it by themselves. One from another crate is registered in the
+//! same way, on a [`Registry`] of its own.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use mos_baselines::{Registry, Spec};
+//! use mos_core::{CtrModel, ModelConfig, TrainConfig};
+//! use mos_data::{prepare, sources::synthetic::SyntheticConfig};
+//!
+//! let synthetic = SyntheticConfig { users: 60, ..SyntheticConfig::default() };
+//! let data = prepare(synthetic.generate()?, &synthetic.task())?;
+//! let (registry, spec) = (Registry::default(), Spec::new("twin", "mos"));
+//! let catalog = Arc::new(data.catalog.clone());
+//! let mut model = CtrModel::new(&ModelConfig::default(), &catalog, 1, |b| registry.build(b, &spec))?;
+//!
+//! let batch = data.batch(&data.splits.train[..64], 100);
+//! let before = model.train_step(&batch, &TrainConfig::default(), 20, 20)?.loss;
+//! for _ in 1..20 {
+//!     model.train_step(&batch, &TrainConfig::default(), 20, 20)?;
+//! }
+//! model.prepare_scoring();
+//! let logits = model.score(&batch)?;
+//! assert_eq!(logits.len(), 64);
+//! # assert!(model.train_step(&batch, &TrainConfig::default(), 20, 20)?.loss < before);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod conformance;
 pub mod encoders;
 pub mod mixtures;
 pub mod registry;
 
-pub use registry::{Spec, build, encoders as encoder_names, mixtures as mixture_names};
+pub use registry::{Registry, Spec};

@@ -1,5 +1,7 @@
 //! Names of encoders and mixtures, and how each is built.
 
+use std::fmt;
+
 use mos_core::{
     Builder, Error, Result, SequenceEncoder,
     layers::Positioned,
@@ -14,7 +16,8 @@ use crate::{
     mixtures::{
         Expert,
         gshard::{GShard, GShardConfig},
-        scales::Scales,
+        none::Alone,
+        scales::{Scales, ScalesConfig},
     },
 };
 
@@ -42,105 +45,178 @@ impl Spec {
     }
 }
 
-type MakeEncoder = fn(&mut Builder<'_>, &Value) -> Result<Box<dyn SequenceEncoder>>;
-type MakeMixture = fn(&mut Builder<'_>, &Value, &mut Expert<'_>) -> Result<Box<dyn SequenceEncoder>>;
+/// What an encoder or mixture lets its user choose: a configuration struct of plain data.
+pub trait Options: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
-/// Every encoder: name, one line, how it is built.
-const ENCODERS: &[(&str, &str, MakeEncoder)] = &[
-    ("mean", "mean pooling of the history", |b, o| Ok(Box::new(Mean::new(b, &options("mean", o)?)?))),
-    ("din", "DIN: an MLP weighs each behaviour against the target", |b, o| {
-        Ok(Box::new(Din::new(b, &options("din", o)?)?))
-    }),
-    ("twin", "TWIN: target attention over the top-k behaviours", |b, o| {
-        Ok(Box::new(Twin::new(b, &options("twin", o)?)?))
-    }),
-    ("sdim", "SDIM: behaviours that share the target's hash codes", |b, o| {
-        Ok(Box::new(Sdim::new(b, &options("sdim", o)?)?))
-    }),
-];
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Options for T {}
 
-/// Every mixture: name, one line, how it is built.
-const MIXTURES: &[(&str, &str, MakeMixture)] = &[
-    ("none", "the encoder by itself", |b, _, expert| expert(b)),
-    ("scales", "global and short experts, no themes (control)", |b, o, e| {
-        Ok(Box::new(Scales::new(b, &options("scales", o)?, e)?))
-    }),
-    ("gshard", "GShard at sequence level, with the short branch that MoS has", |b, o, e| {
-        Ok(Box::new(GShard::new(b, &options("gshard", o)?, e)?))
-    }),
-    ("gshard-bare", "GShard at sequence level, top 2 of 4, no short branch", |b, o, e| {
-        let bare = GShardConfig { short: 0, top_k: 2, ..GShardConfig::default() };
-        Ok(Box::new(GShard::new(b, &merged("gshard-bare", &bare, o)?, e)?))
-    }),
-    ("mos", "MoS: theme-aware routing by neighbour mutual information", |b, o, e| {
-        mos(b, "mos", MosConfig::mos(), o, e)
-    }),
-    ("mos-vq", "MoS with a VQ codebook, sessions routed, all themes run and gated", |b, o, e| {
-        mos(b, "mos-vq", MosConfig::vq(), o, e)
-    }),
-    ("random_themes", "MoS with a random theme for each item (control)", |b, o, e| {
-        mos(b, "random_themes", MosConfig { themes: Themes::Random, ..MosConfig::mos() }, o, e)
-    }),
-    ("oracle_themes", "MoS with the planted themes of synthetic data (control)", |b, o, e| {
-        mos(b, "oracle_themes", MosConfig { themes: Themes::Oracle, ..MosConfig::mos() }, o, e)
-    }),
-    ("same_category", "MoS with the item's category as theme (control; SIM's hard search)", |b, o, e| {
-        mos(b, "same_category", MosConfig { themes: Themes::Category, ..MosConfig::mos() }, o, e)
-    }),
-];
-
-/// Names and lines of all encoders.
-pub fn encoders() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ENCODERS.iter().map(|(name, line, _)| (*name, *line))
+struct Plugin<F: ?Sized> {
+    name: &'static str,
+    line: &'static str,
+    defaults: Value,
+    make: Box<F>,
 }
 
-/// Names and lines of all mixtures.
-pub fn mixtures() -> impl Iterator<Item = (&'static str, &'static str)> {
-    MIXTURES.iter().map(|(name, line, _)| (*name, *line))
+impl<F: ?Sized> fmt::Debug for Plugin<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.defaults)
+    }
 }
 
-/// Builds a cell. Every expert has its own positions.
-///
-/// # Errors
-/// [`Error::Config`] for a name or option that does not exist, naming the nearest that does.
-pub fn build(builder: &mut Builder<'_>, spec: &Spec) -> Result<Box<dyn SequenceEncoder>> {
-    let find = |kind: &str, name: &str, names: Vec<&'static str>| {
-        names.iter().position(|n| *n == name).ok_or_else(move || {
-            let near = nearest_name(name, names).unwrap_or_default();
-            Error::config(kind, name, format!("not known; did you mean `{near}`?"))
-        })
-    };
-    let make_encoder = ENCODERS[find("encoder", &spec.encoder, ENCODERS.iter().map(|e| e.0).collect())?].2;
-    let make_mixture = MIXTURES[find("mixture", &spec.mixture, MIXTURES.iter().map(|m| m.0).collect())?].2;
-    let mut expert = |b: &mut Builder<'_>| -> Result<Box<dyn SequenceEncoder>> {
-        let inner = make_encoder(&mut b.at(&spec.encoder), &spec.encoder_options)?;
-        Ok(Box::new(Positioned::new(b, inner)))
-    };
-    make_mixture(builder, &spec.mixture_options, &mut expert)
+type Made = Result<Box<dyn SequenceEncoder>>;
+type MakeEncoder = dyn Fn(&mut Builder<'_>, &Value) -> Made + Send + Sync;
+type MakeMixture = dyn Fn(&mut Builder<'_>, &Value, &mut Expert<'_>) -> Made + Send + Sync;
+
+/// The encoders and mixtures that a table can be made of, in the order in which they are listed.
+#[derive(Debug)]
+pub struct Registry {
+    encoders: Vec<Plugin<MakeEncoder>>,
+    mixtures: Vec<Plugin<MakeMixture>>,
 }
 
-fn mos(
-    builder: &mut Builder<'_>,
-    name: &str,
-    preset: MosConfig,
-    value: &Value,
-    expert: &mut Expert<'_>,
-) -> Result<Box<dyn SequenceEncoder>> {
-    Ok(Box::new(Mos::new(builder, &merged(name, &preset, value)?, expert)?))
+impl Default for Registry {
+    /// Everything in this crate.
+    fn default() -> Self {
+        let mut r = Self { encoders: Vec::new(), mixtures: Vec::new() };
+        r.encoder("mean", "mean pooling of the history", Mean::new);
+        r.encoder("din", "DIN: an MLP weighs each behaviour against the target", Din::new);
+        r.encoder("twin", "TWIN: target attention over the top-k behaviours", Twin::new);
+        r.encoder("sdim", "SDIM: behaviours that share the target's hash codes", Sdim::new);
+
+        let scales = ScalesConfig::default();
+        let gshard = GShardConfig::default();
+        let bare = GShardConfig { short: 0, top_k: 2, ..gshard };
+        let themes = |themes| MosConfig { themes, ..MosConfig::mos() };
+        r.mixture("none", "the encoder by itself", (), Alone::new);
+        r.mixture("scales", "global and short experts, no themes (control)", scales, Scales::new);
+        r.mixture(
+            "gshard",
+            "GShard at sequence level, with the short branch that MoS has",
+            gshard,
+            GShard::new,
+        );
+        r.mixture("gshard-bare", "GShard at sequence level, top 2 of 4, no short branch", bare, GShard::new);
+        r.mixture(
+            "mos",
+            "MoS: theme-aware routing by neighbour mutual information",
+            MosConfig::mos(),
+            Mos::new,
+        );
+        r.mixture(
+            "mos-vq",
+            "MoS with a VQ codebook, sessions routed, all themes run and gated",
+            MosConfig::vq(),
+            Mos::new,
+        );
+        r.mixture(
+            "random_themes",
+            "MoS with a random theme for each item (control)",
+            themes(Themes::Random),
+            Mos::new,
+        );
+        r.mixture(
+            "oracle_themes",
+            "MoS with the planted themes of synthetic data (control)",
+            themes(Themes::Oracle),
+            Mos::new,
+        );
+        r.mixture(
+            "same_category",
+            "MoS with the item's category as theme (control; SIM's hard search)",
+            themes(Themes::Category),
+            Mos::new,
+        );
+        r
+    }
 }
 
-fn options<T: DeserializeOwned + Default + Serialize>(name: &str, value: &Value) -> Result<T> {
-    merged(name, &T::default(), value)
+impl Registry {
+    /// Adds an encoder, made by `new` from its options.
+    ///
+    /// # Panics
+    /// If the name is taken, or the options are no plain data: both are mistakes of the program, seen at its start.
+    pub fn encoder<C: Options + Default, E: SequenceEncoder + 'static>(
+        &mut self,
+        name: &'static str,
+        line: &'static str,
+        new: fn(&mut Builder<'_>, &C) -> Result<E>,
+    ) {
+        assert!(self.encoders().all(|p| p.0 != name), "the encoder {name} is registered twice");
+        let defaults = plain(name, &C::default());
+        let preset = defaults.clone();
+        let make = move |b: &mut Builder<'_>, given: &Value| -> Made {
+            Ok(Box::new(new(b, &merged(name, &preset, given)?)?))
+        };
+        self.encoders.push(Plugin { name, line, defaults, make: Box::new(make) });
+    }
+
+    /// Adds a mixture, made by `new` from its options and from a factory of experts. One type can stand under several
+    /// names with different defaults.
+    ///
+    /// # Panics
+    /// As [`Self::encoder`].
+    pub fn mixture<C: Options, M: SequenceEncoder + 'static>(
+        &mut self,
+        name: &'static str,
+        line: &'static str,
+        defaults: C,
+        new: fn(&mut Builder<'_>, &C, &mut Expert<'_>) -> Result<M>,
+    ) {
+        assert!(self.mixtures().all(|p| p.0 != name), "the mixture {name} is registered twice");
+        let defaults = plain(name, &defaults);
+        let preset = defaults.clone();
+        let make = move |b: &mut Builder<'_>, given: &Value, expert: &mut Expert<'_>| -> Made {
+            Ok(Box::new(new(b, &merged(name, &preset, given)?, expert)?))
+        };
+        self.mixtures.push(Plugin { name, line, defaults, make: Box::new(make) });
+    }
+
+    /// Name, line and default options of each encoder.
+    pub fn encoders(&self) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
+        self.encoders.iter().map(|p| (p.name, p.line, &p.defaults))
+    }
+
+    /// Name, line and default options of each mixture.
+    pub fn mixtures(&self) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
+        self.mixtures.iter().map(|p| (p.name, p.line, &p.defaults))
+    }
+
+    /// Builds a cell. Every expert has its own positions.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name or option that does not exist, naming the nearest that does.
+    pub fn build(&self, builder: &mut Builder<'_>, spec: &Spec) -> Made {
+        let encoder = find("encoder", &self.encoders, &spec.encoder)?;
+        let mixture = find("mixture", &self.mixtures, &spec.mixture)?;
+        let mut expert = |b: &mut Builder<'_>| -> Made {
+            let inner = (encoder.make)(&mut b.at(&spec.encoder), &spec.encoder_options)?;
+            Ok(Box::new(Positioned::new(b, inner)))
+        };
+        (mixture.make)(builder, &spec.mixture_options, &mut expert)
+    }
 }
 
-/// `preset` with the fields of `value` put over it.
-fn merged<T: DeserializeOwned + Serialize>(name: &str, preset: &T, value: &Value) -> Result<T> {
-    let refuse = |e: serde_json::Error| Error::config(name, value, e);
-    let mut all = serde_json::to_value(preset).map_err(refuse)?;
-    match (all.as_object_mut(), value) {
+fn find<'r, F: ?Sized>(kind: &str, plugins: &'r [Plugin<F>], name: &str) -> Result<&'r Plugin<F>> {
+    plugins.iter().find(|p| p.name == name).ok_or_else(|| {
+        let near = nearest_name(name, plugins.iter().map(|p| p.name)).unwrap_or_default();
+        Error::config(kind, name, format!("not known; did you mean `{near}`?"))
+    })
+}
+
+fn plain(name: &str, options: &impl Options) -> Value {
+    serde_json::to_value(options).unwrap_or_else(|e| panic!("the options of {name} are no plain data: {e}"))
+}
+
+/// `preset` with the fields of `given` put over it.
+fn merged<T: DeserializeOwned>(name: &str, preset: &Value, given: &Value) -> Result<T> {
+    let refuse = |e: &dyn fmt::Display| Error::config(name, given, e);
+    let mut all = preset.clone();
+    match (all.as_object_mut(), given) {
         (_, Value::Null) => {}
         (Some(all), Value::Object(given)) => all.extend(given.clone()),
-        _ => return Err(Error::config(name, value, "options must be a table")),
+        (None, Value::Object(given)) if given.is_empty() => {}
+        (None, _) => return Err(refuse(&"has no options")),
+        _ => return Err(refuse(&"options must be a table")),
     }
-    serde_json::from_value(all).map_err(refuse)
+    serde_json::from_value(all).map_err(|e| refuse(&e))
 }

@@ -1,22 +1,97 @@
 //! Every encoder, alone and in every mixture: generated from the registry.
 
-use mos_baselines::{Spec, conformance, encoder_names, mixture_names};
+use mos_baselines::{Registry, Spec, conformance};
+use mos_core::{
+    Builder, Cost, Events, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate,
+    StepInfo, Tables, engine::BufferId, ops,
+};
 
 #[test]
 fn every_cell_conforms() {
+    let registry = Registry::default();
     let mut failures = Vec::new();
-    for (encoder, _) in encoder_names() {
-        for (mixture, _) in mixture_names() {
-            failures.extend(conformance::check(&Spec::new(encoder, mixture)).err());
+    for (encoder, ..) in registry.encoders() {
+        for (mixture, ..) in registry.mixtures() {
+            failures.extend(conformance::check(&registry, &Spec::new(encoder, mixture)).err());
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Everything that an encoder may have beyond the ordinary: two vectors, evidence, and state of its own.
+#[derive(Debug)]
+struct Probe {
+    steps: BufferId,
+}
+
+impl Probe {
+    fn new(builder: &mut Builder<'_>, _options: &()) -> Result<Self> {
+        Ok(Self { steps: builder.buffer("steps", 1, 2, Init::Zeros) })
+    }
+}
+
+impl SequenceEncoder for Probe {
+    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
+        let mean = ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets);
+        let product = ops::mul(&mut pass.tape, &mean, &input.target);
+        let evidence = mos_core::Mat::new(
+            mean.rows(),
+            1,
+            input.events.offsets.lengths().map(|n| (n as f32).sqrt()).collect(),
+        );
+        Ok(Interest { vectors: vec![mean, product], evidence: vec![evidence] })
+    }
+
+    fn vectors(&self) -> usize {
+        2
+    }
+
+    fn evidence(&self) -> usize {
+        1
+    }
+
+    fn cost(&self, _pass: &mut Pass<'_>, _events: &Events) -> Result<Cost> {
+        Ok(Cost::default())
+    }
+
+    fn after_step(&self, params: &mut Params, _: &mut Tables, _: &[StateUpdate], _: StepInfo) {
+        let seen = params.buffer(self.steps).to_vec();
+        params.set_buffer(self.steps, vec![seen[0] + 1.0, seen[1]]);
+    }
+
+    fn prepare_scoring(&self, params: &mut Params, _: &Tables) {
+        let seen = params.buffer(self.steps).to_vec();
+        params.set_buffer(self.steps, vec![seen[0], seen[1] + 1.0]);
+    }
+}
+
+#[test]
+fn every_mixture_serves_every_form_of_expert() {
+    let mut registry = Registry::default();
+    registry.encoder("probe", "two vectors, evidence, state", Probe::new);
+    for (mixture, ..) in registry.mixtures() {
+        let spec = Spec::new("probe", mixture);
+        conformance::check(&registry, &spec).unwrap_or_else(|e| panic!("{e}"));
+        let mut model = conformance::model(&registry, &spec, 1).unwrap_or_else(|e| panic!("{e}"));
+        let batch = conformance::batch(&[9, 2, 14], 1);
+        for _ in 0..3 {
+            model
+                .train_step(&batch, &mos_core::TrainConfig::default(), 3, 3)
+                .unwrap_or_else(|e| panic!("{e}"));
+        }
+        model.prepare_scoring();
+        let params = model.params();
+        let states = params.buffer_ids().filter(|b| params.buffer_name(*b).0.ends_with("probe.steps"));
+        // Built once, prepared once, three steps, prepared again: every expert is visited each time.
+        let seen: Vec<Vec<f32>> = states.map(|b| params.buffer(b).to_vec()).collect();
+        assert!(!seen.is_empty() && seen.iter().all(|s| s == &[3.0, 2.0]), "{mixture}: {seen:?}");
+    }
+}
+
 #[test]
 fn every_name_is_documented() {
-    let page = include_str!("../../docs/src/plugins.md");
-    for (name, line) in encoder_names().chain(mixture_names()) {
+    let (page, registry) = (include_str!("../../docs/src/plugins.md"), Registry::default());
+    for (name, line, _) in registry.encoders().chain(registry.mixtures()) {
         assert!(
             page.contains(&format!("| `{name}` | {line} |")),
             "docs/src/plugins.md lacks | `{name}` | {line} |"
@@ -26,9 +101,60 @@ fn every_name_is_documented() {
 
 #[test]
 fn a_misspelt_name_or_option_names_the_nearest() {
-    let error = |spec: &Spec| conformance::model(spec, 1).unwrap_err().to_string();
+    let registry = Registry::default();
+    let error = |spec: &Spec| match conformance::model(&registry, spec, 1) {
+        Ok(_) => String::new(),
+        Err(e) => e.to_string(),
+    };
     assert!(error(&Spec::new("twim", "none")).contains("`twin`"));
     assert!(error(&Spec::new("twin", "moss")).contains("`mos`"));
-    let spec = Spec { mixture_options: serde_json::json!({"code": 4}), ..Spec::new("twin", "mos") };
-    assert!(error(&spec).contains("unknown field `code`"));
+    let with = |mixture: &str, options| Spec { mixture_options: options, ..Spec::new("twin", mixture) };
+    assert!(error(&with("mos", serde_json::json!({"code": 4}))).contains("unknown field `code`"));
+    assert!(error(&with("none", serde_json::json!({"code": 4}))).contains("has no options"));
+}
+
+/// One field at a time away from both named configurations.
+#[test]
+fn every_variant_of_mos_conforms() {
+    let registry = Registry::default();
+    let variants = serde_json::json!([
+        {"vector": "content_map"},
+        {"vector": "content"},
+        {"vector": "content_map_plus_free"},
+        {"vector": "free"},
+        {"vector": "free_random", "kmeans_start": false},
+        {"vector": "tied"},
+        {"vector": "detached"},
+        {"codebook": {"mutual_information": {"weight": 0.5}}},
+        {"codebook": {"moving_average": {"commitment": 0.25}}},
+        {"codebook": "fixed"},
+        {"codes": 1},
+        {"lags": [1], "same_session": false},
+        {"unit": "behaviour"},
+        {"unit": "session"},
+        {"unit": {"window": 3}},
+        {"run": {"target": 1}},
+        {"run": {"target": 2}},
+        {"run": "all"},
+        {"run": "all", "assignment": "soft"},
+        {"theme_length": 2},
+        {"theme_expert": false},
+        {"global": "off"},
+        {"global": "full"},
+        {"global": {"pooled": 3}},
+        {"short": 0},
+        {"sharing": "shared"},
+        {"sharing": "per_theme"},
+        {"sharing": "per_theme", "run": "all"},
+        {"fusion": "gated_sum"},
+        {"fusion": "attention"},
+    ]);
+    let mut failures = Vec::new();
+    for options in variants.as_array().into_iter().flatten() {
+        for mixture in ["mos", "mos-vq"] {
+            let spec = Spec { mixture_options: options.clone(), ..Spec::new("din", mixture) };
+            failures.extend(conformance::check(&registry, &spec).err().map(|e| format!("{options}: {e}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use mos_baselines::{Spec, conformance, encoder_names};
+use mos_baselines::{Registry, Spec, conformance};
 use mos_core::checkpoint;
 use mos_data::Batch;
 use safetensors::SafeTensors;
@@ -32,7 +32,8 @@ fn compare(path: &Path) -> usize {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let about = header.metadata().clone().unwrap();
     let name = format!("{} x {}", about["encoder"], about["mixture"]);
-    let mut model = conformance::model(&Spec::new(&about["encoder"], &about["mixture"]), 1).unwrap();
+    let spec = Spec::new(&about["encoder"], &about["mixture"]);
+    let mut model = conformance::model(&Registry::default(), &spec, 1).unwrap();
     checkpoint::load(&mut model, path).unwrap();
     model.prepare_scoring();
     let batch = batch(&about["batch"]);
@@ -67,7 +68,7 @@ fn scores_and_gradients_are_those_of_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "safetensors"));
-    for (encoder, _) in encoder_names() {
+    for (encoder, ..) in Registry::default().encoders() {
         assert!(folder.join(format!("{encoder}-none.safetensors")).exists(), "no golden file for {encoder}");
     }
     for file in files {

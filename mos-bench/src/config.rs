@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, bail};
-use mos_baselines::Spec;
+use mos_baselines::{Registry, Spec};
 use mos_core::{Adam, ModelConfig, TrainConfig};
 use mos_data::{
-    Dataset, TaskConfig, prepare,
+    Dataset, TaskConfig, nearest_name, prepare,
     sources::{Source, synthetic::SyntheticConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -132,11 +132,14 @@ impl Experiment {
         }
         let place = path.map_or("--set".to_owned(), |p| p.display().to_string());
         let experiment: Self = toml::Value::Table(table).try_into().context(place)?;
-        experiment.check()?;
         Ok(experiment)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Checks what can be checked before any data is read.
+    ///
+    /// # Errors
+    /// Sizes of nothing, and names that `registry` does not know or the table does not use.
+    pub fn check(&self, registry: &Registry) -> anyhow::Result<()> {
         let lists = [self.encoders.is_empty(), self.mixtures.is_empty(), self.seeds.is_empty()];
         if lists.contains(&true)
             || self.batch == 0
@@ -151,14 +154,44 @@ impl Experiment {
         if self.train.shards == 0 {
             bail!("train.shards must be at least 1");
         }
-        let mut seeds = self.seeds.clone();
-        seeds.sort_unstable();
-        seeds.dedup();
-        if seeds.len() < self.seeds.len() {
-            bail!("seeds: a seed stands there twice, which would count one run as two");
+        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
+        for (what, all) in [("seeds", &seeds), ("encoders", &self.encoders), ("mixtures", &self.mixtures)] {
+            if let Some(twice) = all.iter().enumerate().find(|(i, x)| all[..*i].contains(x)) {
+                bail!("{what}: {} stands there twice", twice.1);
+            }
         }
         if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
             bail!("name = {:?}: must be the name of a folder", self.name);
+        }
+        let registered = |list: &[String], known: &[&str], what: &str| match list
+            .iter()
+            .find(|name| !known.contains(&name.as_str()))
+        {
+            None => Ok(()),
+            Some(name) => {
+                let near = nearest_name(name, known.iter().copied()).unwrap_or_default();
+                bail!("{what} {name}: not known; did you mean `{near}`?")
+            }
+        };
+        let encoders: Vec<&str> = registry.encoders().map(|e| e.0).collect();
+        let mixtures: Vec<&str> = registry.mixtures().map(|m| m.0).collect();
+        let with_variants: Vec<&str> =
+            mixtures.iter().copied().chain(self.variants.keys().map(String::as_str)).collect();
+        registered(&self.encoders, &encoders, "encoder")?;
+        registered(&self.mixtures, &with_variants, "mixture")?;
+        let used: Vec<&str> = self.encoders.iter().chain(&self.mixtures).map(String::as_str).collect();
+        for (name, variant) in &self.variants {
+            registered(std::slice::from_ref(&variant.of), &mixtures, &format!("variants.{name}: mixture"))?;
+            if mixtures.contains(&name.as_str()) {
+                bail!(
+                    "variants.{name}: is the name of a registered mixture; set options.{name} or choose another"
+                );
+            }
+        }
+        let names: Vec<String> = self.options.keys().chain(self.variants.keys()).cloned().collect();
+        if let Some(name) = names.iter().find(|name| !used.contains(&name.as_str())) {
+            let near = nearest_name(name, used.iter().copied()).unwrap_or_default();
+            bail!("options or variants of {name}, which is no row of the table; did you mean `{near}`?");
         }
         Ok(())
     }

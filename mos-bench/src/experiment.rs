@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use mos_baselines::Spec;
+use mos_baselines::{Registry, Spec};
 use mos_data::{Catalog, Dataset};
 
 use crate::{
@@ -104,9 +104,14 @@ struct Job<'a> {
 /// # Errors
 /// Names that do not exist (before anything is trained), training that leaves the finite numbers, files that cannot be
 /// written.
-pub fn run(experiment: &Experiment, data: &Dataset, folder: &Folder) -> anyhow::Result<Results> {
+pub fn run(
+    experiment: &Experiment,
+    data: &Dataset,
+    registry: &Registry,
+    folder: &Folder,
+) -> anyhow::Result<Results> {
     let catalog = Arc::new(data.catalog.clone());
-    let trials = trials(experiment, data, &catalog);
+    let trials = trials(experiment, data, registry, &catalog);
     for (_, _, trial) in &trials {
         trial.model(experiment.seeds[0])?;
     }
@@ -170,9 +175,10 @@ pub fn run(experiment: &Experiment, data: &Dataset, folder: &Folder) -> anyhow::
 fn trials<'a>(
     experiment: &'a Experiment,
     data: &'a Dataset,
+    registry: &'a Registry,
     catalog: &'a Arc<Catalog>,
 ) -> Vec<(String, String, Trial<'a>)> {
-    let trial = |spec: Spec, view| Trial { experiment, data, catalog, spec, view };
+    let trial = |spec: Spec, view| Trial { experiment, registry, data, catalog, spec, view };
     let mut out: Vec<(String, String, Trial<'a>)> = experiment
         .cells()
         .into_iter()
@@ -318,16 +324,19 @@ fn commit() -> String {
     text.filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".into())
 }
 
+/// What the figures may depend on beyond data, configuration and commit: bits are the same for any number of threads, but
+/// matrix products use what the processor offers.
 fn environment() -> BTreeMap<String, String> {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let threads = rayon::current_num_threads().to_string();
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
     let all = [
-        ("mos", version),
-        ("threads", threads),
+        ("mos", env!("CARGO_PKG_VERSION").to_owned()),
+        ("threads", rayon::current_num_threads().to_string()),
         ("os", std::env::consts::OS.to_owned()),
         ("arch", std::env::consts::ARCH.to_owned()),
-        ("profile", profile.to_owned()),
+        ("cpu", cpu.unwrap_or_else(|| "unknown".into())),
     ];
     all.map(|(k, v)| (k.to_owned(), v)).into()
 }

@@ -2,6 +2,7 @@
 //!
 //! A run writes typed results first ([`results::Results`], JSON); every table is rendered from them.
 
+pub mod cli;
 pub mod config;
 pub mod experiment;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use mos_baselines::{Spec, build};
+use mos_baselines::{Registry, Spec};
 use mos_core::{Cost, CtrModel, model::Weights};
 use mos_data::{Batch, Catalog, Dataset, Sample, shuffled_order};
 
@@ -28,6 +28,8 @@ pub enum View {
 pub struct Trial<'a> {
     /// The experiment.
     pub experiment: &'a Experiment,
+    /// Where its names come from.
+    pub registry: &'a Registry,
     /// Its data.
     pub data: &'a Dataset,
     /// Shared items.
@@ -44,7 +46,9 @@ impl Trial<'_> {
     /// # Errors
     /// Names or options that do not exist.
     pub fn model(&self, seed: u64) -> mos_core::Result<CtrModel> {
-        CtrModel::new(&self.experiment.model, self.catalog, seed, |builder| build(builder, &self.spec))
+        CtrModel::new(&self.experiment.model, self.catalog, seed, |builder| {
+            self.registry.build(builder, &self.spec)
+        })
     }
 
     /// A batch as this trial sees it.

@@ -24,6 +24,26 @@ impl Interest {
         Self { vectors: vec![vector], evidence: Vec::new() }
     }
 
+    /// The same with every matrix replaced by `change` of it.
+    #[must_use]
+    pub fn map(self, mut change: impl FnMut(Mat) -> Mat) -> Self {
+        let vectors = self.vectors.into_iter().map(&mut change).collect();
+        Self { vectors, evidence: self.evidence.into_iter().map(&mut change).collect() }
+    }
+
+    /// One from several of the same form, matrix by matrix.
+    ///
+    /// # Panics
+    /// If `all` is empty.
+    #[must_use]
+    pub fn join(all: &[Self], mut join: impl FnMut(&[&Mat]) -> Mat) -> Self {
+        let mut columns = |of: fn(&Self) -> &Vec<Mat>| -> Vec<Mat> {
+            let places = 0..of(&all[0]).len();
+            places.map(|i| join(&all.iter().map(|one| &of(one)[i]).collect::<Vec<_>>())).collect()
+        };
+        Self { vectors: columns(|i| &i.vectors), evidence: columns(|i| &i.evidence) }
+    }
+
     /// Appends another expert's output.
     pub fn extend(&mut self, other: Self) {
         self.vectors.extend(other.vectors);
@@ -44,7 +64,8 @@ pub struct StepInfo {
 
 /// Turns (history, target) into interest vectors. Mixtures of experts are encoders made of encoders.
 ///
-/// A new encoder needs `forward`, `vectors` (if more than one) and `cost`; the other methods have defaults.
+/// A new encoder needs `forward`, `vectors` (if more than one) and `cost`; a mixture also `children`. The other methods
+/// have defaults.
 pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     /// The interest of each sample. An empty history gives zero vectors.
     ///
@@ -71,7 +92,14 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     /// As [`Self::forward`], for encoders whose cost depends on routing.
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost>;
 
-    /// Called once after each optimizer step with what the passes of this step recorded, in shard order.
+    /// The encoders inside this one, each once. They are visited by the model: a mixture never has to pass
+    /// [`Self::after_step`] and [`Self::prepare_scoring`] on.
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        Vec::new()
+    }
+
+    /// Called once after each optimizer step with what the passes of this step recorded, in shard order: changes this
+    /// encoder's own state (a codebook).
     fn after_step(
         &self,
         _params: &mut Params,
@@ -81,8 +109,14 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     ) {
     }
 
-    /// Called before scoring: derive what scoring looks up (an item → theme table) from the weights.
+    /// Called before scoring: derives what this encoder's scoring looks up (an item → theme table) from the weights.
     fn prepare_scoring(&self, _params: &mut Params, _tables: &Tables) {}
+}
+
+/// Visits `encoder` and everything inside it, parents first.
+pub(crate) fn visit<'e>(encoder: &'e dyn SequenceEncoder, with: &mut dyn FnMut(&'e dyn SequenceEncoder)) {
+    with(encoder);
+    encoder.children().into_iter().for_each(|child| visit(child, with));
 }
 
 /// Hands out parameters, buffers and tables under a name path while a model is built.

@@ -1,8 +1,7 @@
 //! Layers: parameters with a forward and a cost.
 
 use crate::{
-    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Params, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables,
+    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
     ops::{self, Activation},
 };
 
@@ -126,11 +125,7 @@ impl SequenceEncoder for Positioned {
         self.inner.cost(pass, events)
     }
 
-    fn after_step(&self, params: &mut Params, tables: &mut Tables, updates: &[StateUpdate], at: StepInfo) {
-        self.inner.after_step(params, tables, updates, at);
-    }
-
-    fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
-        self.inner.prepare_scoring(params, tables);
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        vec![self.inner.as_ref()]
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, Init, Input, ItemIndex, Mat, ParamId, Params, Part, Pass, Result,
-    RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost, layers::Mlp,
-    ops,
+    RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost, encoder::visit,
+    layers::Mlp, ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -207,7 +207,11 @@ impl CtrModel {
         Ok(ShardGrads {
             loss: loss.values()[0],
             dense: self.params.ids().map(|id| grads.take(self.params.get(id))).collect(),
-            tables: leaves.iter().filter_map(|(t, leaf)| Some((*t, grads.take(leaf)?))).collect(),
+            tables: leaves
+                .iter()
+                .filter(|(t, _)| self.tables.is_trained(*t))
+                .filter_map(|(t, leaf)| Some((*t, grads.take(leaf)?)))
+                .collect(),
             items: index.items,
             updates,
         })
@@ -280,13 +284,15 @@ impl CtrModel {
         }
         let updates: Vec<StateUpdate> = parts.into_iter().flat_map(|p| p.updates).collect();
         let at = StepInfo { step: self.step, steps_per_epoch, seed: self.seed };
-        self.encoder.after_step(&mut self.params, &mut self.tables, &updates, at);
+        let (params, tables) = (&mut self.params, &mut self.tables);
+        visit(self.encoder.as_ref(), &mut |e| e.after_step(params, tables, &updates, at));
         Ok(StepReport { loss, grad_norm: norm })
     }
 
     /// Derives what scoring looks up from the weights; call after training and before [`Self::score`].
     pub fn prepare_scoring(&mut self) {
-        self.encoder.prepare_scoring(&mut self.params, &self.tables);
+        let (params, tables) = (&mut self.params, &self.tables);
+        visit(self.encoder.as_ref(), &mut |e| e.prepare_scoring(params, tables));
     }
 
     /// Logits of a batch; nothing is kept for a backward pass.

@@ -92,6 +92,11 @@ impl Tables {
         self.tables[id.0].dim
     }
 
+    /// Whether the table learns at all.
+    pub fn is_trained(&self, id: TableId) -> bool {
+        self.tables[id.0].trained()
+    }
+
     /// All rows, row-major.
     pub fn values(&self, id: TableId) -> &[f32] {
         &self.tables[id.0].values

@@ -1,23 +1,17 @@
 //! Mean pooling: the history as its average, the control that is hard to beat.
 
 use mos_core::{Builder, Cost, Events, Input, Interest, Pass, Result, SequenceEncoder, ops};
-use serde::{Deserialize, Serialize};
-
-/// Mean pooling has nothing to choose.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MeanConfig {}
 
 /// interest = mean_t h_t
 #[derive(Clone, Copy, Debug)]
 pub struct Mean;
 
 impl Mean {
-    /// Builds it.
+    /// Builds it; it has no options.
     ///
     /// # Errors
     /// None.
-    pub fn new(_builder: &mut Builder<'_>, _config: &MeanConfig) -> Result<Self> {
+    pub fn new(_builder: &mut Builder<'_>, _options: &()) -> Result<Self> {
         Ok(Self)
     }
 }

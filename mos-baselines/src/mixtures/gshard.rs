@@ -104,20 +104,15 @@ impl SequenceEncoder for GShard {
         for (e, expert) in self.experts.iter().enumerate() {
             let mine: Vec<u32> = (0..samples as u32).filter(|s| chosen[*s as usize].contains(&e)).collect();
             if mine.len() == samples {
-                parts.push(pass.run(expert.as_ref(), input)?.vectors);
+                parts.push(pass.run(expert.as_ref(), input)?);
                 continue;
             }
             let (rows, offsets) = input.events.rows_of(&mine);
             let part = input.select(&mut pass.tape, &rows, offsets, &mine);
-            let vectors = pass.run(expert.as_ref(), &part)?.vectors;
-            parts
-                .push(vectors.iter().map(|v| ops::scatter_rows(&mut pass.tape, v, &mine, samples)).collect());
+            let interest = pass.run(expert.as_ref(), &part)?;
+            parts.push(interest.map(|m| ops::scatter_rows(&mut pass.tape, &m, &mine, samples)));
         }
-        let mut interest = Interest::default();
-        for i in 0..parts[0].len() {
-            let column: Vec<&Mat> = parts.iter().map(|p| &p[i]).collect();
-            interest.vectors.push(ops::mix(&mut pass.tape, &weights, &column));
-        }
+        let mut interest = Interest::join(&parts, |column| ops::mix(&mut pass.tape, &weights, column));
         if let Some(short) = &self.short {
             interest.extend(short.forward(pass, input)?);
         }
@@ -128,13 +123,23 @@ impl SequenceEncoder for GShard {
         self.experts[0].vectors() + self.short.as_ref().map_or(0, SequenceEncoder::vectors)
     }
 
+    fn evidence(&self) -> usize {
+        self.experts[0].evidence() + self.short.as_ref().map_or(0, SequenceEncoder::evidence)
+    }
+
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        let short = self.short.iter().map(|s| s as &dyn SequenceEncoder);
+        self.experts.iter().map(AsRef::as_ref).chain(short).collect()
+    }
+
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
         let samples = events.targets.len();
         // Experts are alike and costs add up over samples, so each sample costs `top_k` times one expert, whichever.
         let one = self.experts[0].cost(pass, events)?;
+        let columns = self.width * self.experts[0].vectors() + self.experts[0].evidence();
         let mut total = (0..self.config.top_k).map(|_| one).sum::<Cost>()
             + Cost::router(self.gate.macs(samples))
-            + Cost::encoder(samples * self.config.experts * self.width * self.experts[0].vectors());
+            + Cost::encoder(samples * self.config.experts * columns);
         if let Some(short) = &self.short {
             total = total + short.cost(pass, events)?;
         }

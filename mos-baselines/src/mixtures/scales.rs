@@ -49,6 +49,14 @@ impl SequenceEncoder for Scales {
         self.global.vectors() + self.short.vectors()
     }
 
+    fn evidence(&self) -> usize {
+        self.global.evidence() + self.short.evidence()
+    }
+
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        vec![self.global.as_ref(), &self.short]
+    }
+
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
         Ok(self.global.cost(pass, events)? + self.short.cost(pass, events)?)
     }
@@ -78,6 +86,14 @@ impl SequenceEncoder for Short {
 
     fn vectors(&self) -> usize {
         self.expert.vectors()
+    }
+
+    fn evidence(&self) -> usize {
+        self.expert.evidence()
+    }
+
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        vec![self.expert.as_ref()]
     }
 
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {

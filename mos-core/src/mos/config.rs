@@ -26,8 +26,15 @@ pub enum RoutingVector {
     Auto,
     /// `W c`: a linear map of the content vector, starting at the identity. Serves items never seen in training.
     ContentMap,
-    /// A free row of a table of its own, starting at the content vector or at N(0, 0.1^2).
+    /// The content vector itself: only the codes learn.
+    Content,
+    /// `W c` plus a free row that starts at zero.
+    ContentMapPlusFree,
+    /// A free row of a table of its own, starting at the content vector where the catalog has content, else as
+    /// `FreeRandom`.
     Free,
+    /// A free row, starting at N(0, 0.1^2) and ignoring content.
+    FreeRandom,
     /// The item's embedding; the router's losses reach it.
     Tied,
     /// The item's embedding; the router's losses do not reach it.
@@ -117,6 +124,8 @@ pub enum Fusion {
     Concat,
     /// Their sum, weighted by softmax of a linear gate on the target.
     GatedSum,
+    /// Their sum, weighted by softmax of (W q)·v / sqrt(d) for each vector v.
+    Attention,
 }
 
 /// Configuration of [`crate::mos::Mos`].
@@ -125,7 +134,7 @@ pub enum Fusion {
 pub struct MosConfig {
     /// Where themes come from.
     pub themes: Themes,
-    /// Number of themes K (2 to 255).
+    /// Number of themes K (1 to 255).
     pub codes: usize,
     /// Width of routing vectors where they are free.
     pub routing_dim: usize,
@@ -221,8 +230,8 @@ impl MosConfig {
         let fail = |field: &str, value: &dyn std::fmt::Debug, message: &str| {
             Err(Error::config(format!("mos.{field}"), format!("{value:?}"), message))
         };
-        if !(2..=255).contains(&self.codes) {
-            return fail("codes", &self.codes, "must lie between 2 and 255");
+        if !(1..=255).contains(&self.codes) {
+            return fail("codes", &self.codes, "must lie between 1 and 255");
         }
         if self.temperature.is_nan() || self.temperature <= 0.0 {
             return fail("temperature", &self.temperature, "must be positive");
@@ -242,8 +251,12 @@ impl MosConfig {
         if self.assignment == Assignment::Soft && self.run != Run::All {
             return fail("assignment", &self.assignment, "soft membership runs all themes (run = \"all\")");
         }
-        if self.themes != Themes::Learned && self.unit != RoutingUnit::Behaviour {
+        let given = self.themes != Themes::Learned;
+        if given && self.unit != RoutingUnit::Behaviour {
             return fail("unit", &self.unit, "given themes belong to items: unit must be \"behaviour\"");
+        }
+        if given && (self.assignment == Assignment::Soft || matches!(self.run, Run::Target(2..))) {
+            return fail("run", &self.run, "given themes have no degrees: an item has one theme or none");
         }
         Ok(())
     }

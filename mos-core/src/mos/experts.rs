@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, router::Plan};
 use crate::{
     Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables, cost,
+    StateUpdate, StepInfo, Tables, Tape, cost,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -69,10 +69,12 @@ impl Mos {
             gate: None,
             width: builder.width(),
         };
-        if config.fusion == Fusion::GatedSum {
-            let (width, vectors) = (builder.width(), mixture.expert_vectors());
-            mixture.gate = Some(Linear::new(&mut builder.at("gate"), width, vectors));
-        }
+        let width = builder.width();
+        mixture.gate = match config.fusion {
+            Fusion::Concat => None,
+            Fusion::GatedSum => Some(Linear::new(&mut builder.at("gate"), width, mixture.expert_vectors())),
+            Fusion::Attention => Some(Linear::without_bias(&mut builder.at("gate"), width, width)),
+        };
         Ok(mixture)
     }
 
@@ -102,11 +104,9 @@ impl Mos {
             plan.samples.iter().for_each(|s| lengths[*s as usize] += 1);
             let segments = Offsets::from_lengths(lengths);
             let gates = Mat::new(plan.gates.len(), 1, plan.gates.clone());
-            for vector in &mut interest.vectors {
-                *vector = ops::weighted_sum(&mut pass.tape, &gates, vector, &segments, false);
-            }
+            interest = interest.map(|m| ops::weighted_sum(&mut pass.tape, &gates, &m, &segments, false));
         }
-        interest.evidence = vec![Mat::new(plan.evidence.len(), 1, plan.evidence.clone())];
+        interest.evidence.push(Mat::new(plan.evidence.len(), 1, plan.evidence.clone()));
         Ok(interest)
     }
 
@@ -115,29 +115,34 @@ impl Mos {
             return pass.run(self.encoders[self.themes[0]].as_ref(), themed);
         }
         let segments = plan.samples.len();
-        let mut sum: Vec<Mat> = Vec::new();
+        let mut sum: Option<Interest> = None;
         for (theme, encoder) in self.themes.iter().enumerate() {
             let chosen = segments_of(plan, theme);
-            if chosen.is_empty() {
+            if chosen.is_empty() && (sum.is_some() || theme + 1 < self.themes.len()) {
                 continue;
             }
             let (rows, offsets) = themed.events.rows_of(&chosen);
             let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
             let interest = pass.run(self.encoders[*encoder].as_ref(), &part)?;
-            for (i, vector) in interest.vectors.iter().enumerate() {
-                let placed = ops::scatter_rows(&mut pass.tape, vector, &chosen, segments);
-                match sum.get_mut(i) {
-                    Some(so_far) => *so_far = ops::add(&mut pass.tape, so_far, &placed),
-                    None => sum.push(placed),
-                }
-            }
+            let placed = interest.map(|m| ops::scatter_rows(&mut pass.tape, &m, &chosen, segments));
+            sum = Some(match sum {
+                None => placed,
+                Some(so_far) => Interest::join(&[so_far, placed], |m| ops::add(&mut pass.tape, m[0], m[1])),
+            });
         }
-        if sum.is_empty() {
-            let zeros = Mat::zeros(segments, themed.target.cols());
-            sum = vec![zeros; self.encoders[self.themes[0]].vectors()];
-        }
-        Ok(Interest { vectors: sum, evidence: Vec::new() })
+        Ok(sum.unwrap_or_default())
     }
+}
+
+/// Dot products of each row of `x` with the same row of each matrix: `[B, d]` and E times `[B, d]` → `[B, E]`.
+fn row_dots(tape: &mut Tape, x: &Mat, with: &[Mat]) -> Mat {
+    let ones = Mat::new(x.cols(), 1, vec![1.0; x.cols()]);
+    let mut dots = Vec::with_capacity(with.len());
+    for m in with {
+        let products = ops::mul(tape, x, m);
+        dots.push(ops::linear(tape, &products, &ones, None, Activation::None));
+    }
+    ops::concat(tape, &dots.iter().collect::<Vec<_>>())
 }
 
 /// Segments whose theme is `theme`; segments without a theme are empty and belong to none.
@@ -184,8 +189,13 @@ impl SequenceEncoder for Mos {
         }
         if let Some(gate) = &self.gate {
             let gates = cost::charge(Part::Router, || {
-                let logits = gate.forward(pass, &input.target, Activation::None);
-                ops::softmax_rows(&mut pass.tape, &logits, 1.0)
+                let mut logits = gate.forward(pass, &input.target, Activation::None);
+                let mut temperature = 1.0;
+                if self.config.fusion == Fusion::Attention {
+                    logits = row_dots(&mut pass.tape, &logits, &out.vectors);
+                    temperature = (self.width as f32).sqrt();
+                }
+                ops::softmax_rows(&mut pass.tape, &logits, temperature)
             });
             let vectors: Vec<&Mat> = out.vectors.iter().collect();
             out.vectors = vec![ops::mix(&mut pass.tape, &gates, &vectors)];
@@ -198,8 +208,8 @@ impl SequenceEncoder for Mos {
     }
 
     fn evidence(&self) -> usize {
-        let theme = usize::from(!self.themes.is_empty());
-        theme + self.global.into_iter().chain(self.short).map(|e| self.encoders[e].evidence()).sum::<usize>()
+        let own = usize::from(!self.themes.is_empty());
+        own + self.experts().map(|e| self.encoders[e].evidence()).sum::<usize>()
     }
 
     fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
@@ -232,24 +242,28 @@ impl SequenceEncoder for Mos {
                 total = total + self.encoders[self.themes[0]].cost(pass, &themed)?;
             }
             if self.config.run == Run::All {
-                let vectors = self.encoders[self.themes[0]].vectors();
-                total = total + Cost::encoder(plan.gates.len() * self.width * vectors);
+                let theme = &self.encoders[self.themes[0]];
+                let columns = self.width * theme.vectors() + theme.evidence();
+                total = total + Cost::encoder(plan.gates.len() * columns);
             }
         }
         if let Some(gate) = &self.gate {
-            total = total + Cost::router(gate.macs(samples.len()));
-            total = total + Cost::encoder(samples.len() * self.expert_vectors() * self.width);
+            let products = samples.len() * self.expert_vectors() * self.width;
+            let attention = if self.config.fusion == Fusion::Attention { products } else { 0 };
+            total = total + Cost::router(gate.macs(samples.len()) + attention) + Cost::encoder(products);
         }
         Ok(total)
     }
 
+    fn children(&self) -> Vec<&dyn SequenceEncoder> {
+        self.encoders.iter().map(AsRef::as_ref).collect()
+    }
+
     fn after_step(&self, params: &mut Params, tables: &mut Tables, updates: &[StateUpdate], at: StepInfo) {
         self.router.after_step(params, tables, updates, at);
-        self.encoders.iter().for_each(|e| e.after_step(params, tables, updates, at));
     }
 
     fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
         self.router.prepare_scoring(params, tables);
-        self.encoders.iter().for_each(|e| e.prepare_scoring(params, tables));
     }
 }

@@ -8,6 +8,8 @@ mod codebook;
 mod config;
 mod experts;
 mod router;
+#[cfg(test)]
+mod tests;
 
 pub use codebook::{kmeans, nearest};
 pub use config::{

@@ -18,7 +18,7 @@ pub const NO_THEME: u16 = u16::MAX;
 #[derive(Clone, Debug)]
 enum Vectors {
     Given,
-    Map { content: TableId, weight: ParamId },
+    Map { content: TableId, weight: ParamId, plus: Option<TableId> },
     Rows { table: TableId, detached: bool },
 }
 
@@ -87,17 +87,26 @@ impl Router {
         };
         let (vectors, dim) = match kind {
             _ if given.is_some() => (Vectors::Given, 1),
-            RoutingVector::ContentMap => {
+            RoutingVector::ContentMap | RoutingVector::ContentMapPlusFree | RoutingVector::Content => {
                 let dim = content
-                    .ok_or_else(|| Error::config("mos.vector", "content_map", "no content vectors"))?
+                    .ok_or_else(|| Error::config("mos.vector", format!("{kind:?}"), "no content vectors"))?
                     .dim;
-                let weight = builder.param("map", dim, dim, Init::Identity);
-                let content = builder.item_table("content", dim, TableInit::FrozenContent)?;
-                (Vectors::Map { content, weight }, dim)
+                let table = builder.item_table("content", dim, TableInit::FrozenContent)?;
+                if kind == RoutingVector::Content {
+                    (Vectors::Rows { table, detached: true }, dim)
+                } else {
+                    let weight = builder.param("map", dim, dim, Init::Identity);
+                    let with_rows = kind == RoutingVector::ContentMapPlusFree;
+                    let plus = with_rows
+                        .then(|| builder.item_table("vectors", dim, TableInit::Normal(0.0)))
+                        .transpose()?;
+                    (Vectors::Map { content: table, weight, plus }, dim)
+                }
             }
-            RoutingVector::Free | RoutingVector::Auto => {
+            RoutingVector::Free | RoutingVector::FreeRandom | RoutingVector::Auto => {
                 let dim = content.map_or(config.routing_dim, |c| c.dim);
-                let init = if content.is_some() { TableInit::Content } else { TableInit::Normal(0.1) };
+                let from_content = content.is_some() && kind == RoutingVector::Free;
+                let init = if from_content { TableInit::Content } else { TableInit::Normal(0.1) };
                 (Vectors::Rows { table: builder.item_table("vectors", dim, init)?, detached: false }, dim)
             }
             RoutingVector::Tied | RoutingVector::Detached => {
@@ -129,7 +138,7 @@ impl Router {
     /// Whether scoring has to compare vectors, beyond looking up an item's theme.
     fn compares(&self) -> bool {
         !matches!(self.vectors, Vectors::Given)
-            && (self.config.run == Run::All || self.config.unit != RoutingUnit::Behaviour)
+            && (self.config.run != Run::Target(1) || self.config.unit != RoutingUnit::Behaviour)
     }
 
     /// Theme of each item as it is now `[V]` (valid after [`crate::SequenceEncoder::prepare_scoring`]).
@@ -141,9 +150,12 @@ impl Router {
         match &self.vectors {
             Vectors::Given => Vec::new(),
             Vectors::Rows { table, .. } => tables.values(*table).to_vec(),
-            Vectors::Map { content, weight } => {
+            Vectors::Map { content, weight, plus } => {
                 let weight = params.get(*weight).to_vec();
-                let mut out = vec![0.0; tables.values(*content).len()];
+                let mut out = match plus {
+                    Some(rows) => tables.values(*rows).to_vec(),
+                    None => vec![0.0; tables.values(*content).len()],
+                };
                 for (row, c) in out.chunks_mut(self.dim).zip(tables.values(*content).chunks(self.dim)) {
                     for (w, c) in weight.chunks(self.dim).zip(c) {
                         row.iter_mut().zip(w).for_each(|(r, w)| *r += c * w);
@@ -259,9 +271,10 @@ impl Router {
         codes: &[f32],
     ) -> Plan {
         let b = targets.len();
-        let wanted: Vec<Vec<u16>> = if n == 1 || vectors.is_empty() {
+        let wanted: Vec<Vec<u16>> = if n == 1 {
             targets.iter().map(|t| vec![*t]).collect()
         } else {
+            cost::count(b * self.config.codes * self.dim);
             let p = self.memberships(vectors, codes, &events.targets);
             let top = |p: &[f32]| {
                 let mut order: Vec<u16> = (0..p.len() as u16).collect();
@@ -380,11 +393,11 @@ impl Router {
             unit => events.offsets.ranges().map(|r| units(&events.sessions, r, unit).len()).sum(),
         };
         let (gates, soft) = match self.config.run {
-            Run::Target(_) => (0, 0),
+            Run::Target(1) => (0, 0),
             Run::All if self.config.assignment == Assignment::Soft => {
                 (events.targets.len(), events.items.len())
             }
-            Run::All => (events.targets.len(), 0),
+            Run::All | Run::Target(_) => (events.targets.len(), 0),
         };
         (pieces + gates + soft) * self.config.codes * self.dim
     }
@@ -397,9 +410,16 @@ impl Router {
                 let rows = pass.item_rows(*table);
                 if *detached { rows.detached() } else { rows }
             }
-            Vectors::Map { content, weight } => {
+            Vectors::Map { content, weight, plus } => {
                 let (rows, weight) = (pass.item_rows(*content), pass.param(*weight));
-                ops::linear(&mut pass.tape, &rows, &weight, None, ops::Activation::None)
+                let mapped = ops::linear(&mut pass.tape, &rows, &weight, None, ops::Activation::None);
+                match plus {
+                    Some(rows) => {
+                        let rows = pass.item_rows(*rows);
+                        ops::add(&mut pass.tape, &mapped, &rows)
+                    }
+                    None => mapped,
+                }
             }
         };
         let looked = self.config.information_rows.min(events.offsets.segments());
