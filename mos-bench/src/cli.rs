@@ -164,8 +164,18 @@ fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::
         eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
         std::process::exit(130);
     })?;
-    let data = experiment.load()?;
-    eprint!("{}", data.card);
+    let loaded = experiment.load().and_then(|data| {
+        eprint!("{}", data.card);
+        experiment::try_models(experiment, &data, registry)?;
+        Ok(data)
+    });
+    let data = match loaded {
+        Ok(data) => data,
+        Err(error) => {
+            folder.discard();
+            return Err(error);
+        }
+    };
     let results = experiment::run(experiment, &data, registry, &folder)?;
     print(&results);
     let minutes = started.elapsed().as_secs_f64() / 60.0;

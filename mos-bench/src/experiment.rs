@@ -29,7 +29,10 @@ use crate::{
 
 /// A run folder that is known to be writable.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    fresh: bool,
+}
 
 impl Folder {
     /// Opens a folder for `experiment`: `out` itself, or the first free `runs/<name>`, `runs/<name>-2`, ...; with
@@ -62,18 +65,29 @@ impl Folder {
                 bail!("{}: belongs to another configuration; resume needs the same one", path.display());
             }
         }
+        let fresh = !config.exists();
         std::fs::create_dir_all(path.join("trainings")).with_context(|| path.display().to_string())?;
         write_whole(&config, text.as_bytes())?;
-        Ok(Self(path))
+        Ok(Self { path, fresh })
+    }
+
+    /// Takes a folder back that [`Self::open`] made, before anything was trained.
+    pub fn discard(self) {
+        if self.fresh {
+            let _ = std::fs::remove_file(self.path.join("config.toml"));
+            // What is not empty stays: it is somebody else's.
+            let _ = std::fs::remove_dir(self.path.join("trainings"));
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     fn training(&self, name: &str, seed: u64) -> PathBuf {
-        self.0.join("trainings").join(format!("{name}-{seed}.json"))
+        self.path.join("trainings").join(format!("{name}-{seed}.json"))
     }
 
     /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
@@ -99,10 +113,22 @@ struct Job<'a> {
     seed: u64,
 }
 
+/// Builds every model of the table once, so that an option that does not fit is found before anything is trained.
+///
+/// # Errors
+/// Options that do not exist, or do not fit the data.
+pub fn try_models(experiment: &Experiment, data: &Dataset, registry: &Registry) -> anyhow::Result<()> {
+    let catalog = Arc::new(data.catalog.clone());
+    for (encoder, mixture, trial) in trials(experiment, data, registry, &catalog) {
+        trial.model(experiment.seeds[0]).with_context(|| format!("{encoder} x {mixture}"))?;
+    }
+    Ok(())
+}
+
 /// Trains whatever is not finished, writes results and tables, and returns the results.
 ///
 /// # Errors
-/// Names that do not exist (before anything is trained), training that leaves the finite numbers, files that cannot be
+/// Names that do not exist, training that leaves the finite numbers, files that cannot be
 /// written.
 pub fn run(
     experiment: &Experiment,
@@ -112,9 +138,6 @@ pub fn run(
 ) -> anyhow::Result<Results> {
     let catalog = Arc::new(data.catalog.clone());
     let trials = trials(experiment, data, registry, &catalog);
-    for (_, _, trial) in &trials {
-        trial.model(experiment.seeds[0])?;
-    }
     let mut jobs = Vec::new();
     let mut records: BTreeMap<(String, u64), RunRecord> = BTreeMap::new();
     for (encoder, mixture, trial) in &trials {
@@ -164,10 +187,10 @@ pub fn run(
     results.compare();
     compare_users(&mut results, data, folder)?;
     let json = serde_json::to_string_pretty(&results)? + "\n";
-    write_whole(&folder.0.join("results.json"), json.as_bytes())?;
+    write_whole(&folder.path.join("results.json"), json.as_bytes())?;
     let markdown =
         format!("{}\n{}", tables::accuracy(&results).to_markdown(), tables::cost(&results).to_markdown());
-    write_whole(&folder.0.join("tables.md"), markdown.as_bytes())?;
+    write_whole(&folder.path.join("tables.md"), markdown.as_bytes())?;
     Ok(results)
 }
 
@@ -316,9 +339,12 @@ fn progress(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// The commit of the source that this program was built from.
 fn commit() -> String {
-    let git =
-        std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let source = env!("CARGO_MANIFEST_DIR");
+    let git = std::process::Command::new("git")
+        .args(["-C", source, "describe", "--always", "--dirty", "--abbrev=12"])
+        .output();
     let text =
         git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     text.filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".into())

@@ -198,8 +198,9 @@ impl Results {
                     (cell.mixture != base).then(|| paired_t(&values(cell)?, &values(plain)?))?
                 })
                 .collect();
-            let corrected = holm(&out.iter().flatten().map(|d| d.p).collect::<Vec<_>>());
-            out.iter_mut().flatten().zip(corrected).for_each(|(d, p)| d.p = p);
+            let tested = || out.iter().flatten().filter_map(|d| d.p);
+            let corrected = holm(&tested().collect::<Vec<_>>());
+            out.iter_mut().flatten().filter_map(|d| d.p.as_mut()).zip(corrected).for_each(|(d, p)| *d = p);
             out
         };
         let plain = (against("none", |r| r.auc), against("none", |r| r.gauc));

@@ -7,52 +7,54 @@ use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use crate::metrics::GroupedAuc;
 
-/// A mean with its 95 % interval.
+/// A mean with its 95 % interval; a single value has a mean and no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Mean.
     pub mean: f64,
     /// Lower end.
-    pub lo: f64,
+    pub lo: Option<f64>,
     /// Upper end.
-    pub hi: f64,
+    pub hi: Option<f64>,
 }
 
-/// A mean paired difference with its 95 % interval and p value.
+/// A mean paired difference with its 95 % interval and p value; a single pair has neither.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// Mean difference.
     pub mean: f64,
     /// Lower end.
-    pub lo: f64,
+    pub lo: Option<f64>,
     /// Upper end.
-    pub hi: f64,
+    pub hi: Option<f64>,
     /// Two-sided p value.
-    pub p: f64,
+    pub p: Option<f64>,
 }
 
-fn mean_and_error(values: &[f64]) -> Option<(f64, f64, StudentsT)> {
+/// Mean, and with two values or more its standard error and the t distribution that belongs to it.
+fn mean_and_error(values: &[f64]) -> Option<(f64, Option<(f64, StudentsT)>)> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?;
-    (values.len() > 1 && mean.is_finite()).then(|| (mean, (variance / n).sqrt(), t))
+    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok();
+    mean.is_finite().then(|| (mean, t.map(|t| ((variance / n).sqrt(), t))))
 }
 
-/// Student's t interval of the mean; `None` for fewer than two values.
+/// Mean with Student's t interval; `None` without values.
 pub fn t_interval(values: &[f64]) -> Option<Interval> {
-    let (mean, error, t) = mean_and_error(values)?;
-    let half = error * t.inverse_cdf(0.975);
-    Some(Interval { mean, lo: mean - half, hi: mean + half })
+    let (mean, spread) = mean_and_error(values)?;
+    let half = spread.map(|(error, t)| error * t.inverse_cdf(0.975));
+    Some(Interval { mean, lo: half.map(|h| mean - h), hi: half.map(|h| mean + h) })
 }
 
-/// Paired t test of `a - b`; `None` for fewer than two pairs.
+/// Paired t test of `a - b`; `None` without pairs.
 pub fn paired_t(a: &[f64], b: &[f64]) -> Option<Paired> {
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    let (mean, error, t) = mean_and_error(&differences)?;
-    let half = error * t.inverse_cdf(0.975);
-    let p = if error > 0.0 { 2.0 * t.cdf(-(mean / error).abs()) } else { f64::from(mean == 0.0) };
-    Some(Paired { mean, lo: mean - half, hi: mean + half, p })
+    let Interval { mean, lo, hi } = t_interval(&differences)?;
+    let p = mean_and_error(&differences)?.1.map(|(error, t)| {
+        if error > 0.0 { 2.0 * t.cdf(-(mean / error).abs()) } else { f64::from(mean == 0.0) }
+    });
+    Some(Paired { mean, lo, hi, p })
 }
 
 /// Percentile interval of the mean over seeds of AUC(a) - AUC(b) when users are drawn again with replacement (`draws`
@@ -70,7 +72,7 @@ pub fn bootstrap_users(a: &[GroupedAuc], b: &[GroupedAuc], weights: &[Vec<u32>])
     let mean = all.iter().sum::<f64>() / all.len() as f64;
     all.sort_by(f64::total_cmp);
     let at = |q: f64| all[((all.len() - 1) as f64 * q).round() as usize];
-    Some(Interval { mean, lo: at(0.025), hi: at(0.975) })
+    Some(Interval { mean, lo: Some(at(0.025)), hi: Some(at(0.975)) })
 }
 
 /// How often each of `users` is drawn, `draws` times.
@@ -105,11 +107,13 @@ mod tests {
     fn textbook_values() {
         // t quantile for 2 degrees of freedom: 4.302653 (any t table).
         let i = t_interval(&[1.0, 2.0, 3.0]).unwrap();
-        assert!((i.hi - i.mean - 4.302_653 / 3f64.sqrt()).abs() < 1e-5, "{i:?}");
-        assert_eq!(t_interval(&[1.0]), None);
+        assert!((i.hi.unwrap() - i.mean - 4.302_653 / 3f64.sqrt()).abs() < 1e-5, "{i:?}");
+        assert_eq!(t_interval(&[1.0]), Some(Interval { mean: 1.0, lo: None, hi: None }));
+        assert_eq!(paired_t(&[1.0], &[0.5]), Some(Paired { mean: 0.5, lo: None, hi: None, p: None }));
+        assert_eq!(t_interval(&[]), None);
         // scipy.stats.ttest_rel([1, 2, 4], [0, 2, 1]): t = 4/3 / (sqrt(7/3) / sqrt(3)) = 1.511858, p = 0.269703.
         let p = paired_t(&[1.0, 2.0, 4.0], &[0.0, 2.0, 1.0]).unwrap();
-        assert!((p.mean - 4.0 / 3.0).abs() < 1e-12 && (p.p - 0.269_703).abs() < 1e-5, "{p:?}");
+        assert!((p.mean - 4.0 / 3.0).abs() < 1e-12 && (p.p.unwrap() - 0.269_703).abs() < 1e-5, "{p:?}");
     }
 
     #[test]
@@ -123,9 +127,9 @@ mod tests {
         let draws = resamples(60, 200, 1);
         assert!(draws.iter().all(|w| w.iter().sum::<u32>() == 60));
         let gain = bootstrap_users(&run(&good), &run(&chance), &draws).unwrap();
-        assert!(gain.lo > 0.1 && gain.hi > gain.lo, "{gain:?}");
+        assert!(gain.lo > Some(0.1) && gain.hi > gain.lo, "{gain:?}");
         let none = bootstrap_users(&run(&good), &run(&good), &draws).unwrap();
-        assert_eq!((none.lo, none.hi), (0.0, 0.0));
+        assert_eq!((none.lo, none.hi), (Some(0.0), Some(0.0)));
     }
 
     #[test]

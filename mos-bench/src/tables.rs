@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    results::{Cell, Results, RunRecord},
+    results::{Cell, Results},
     stats::{Interval, Paired},
 };
 
@@ -46,20 +46,24 @@ impl Table {
     }
 }
 
-/// Mean and half interval; the value alone after a single run, a dash where it is undefined.
-fn interval(i: Option<Interval>, runs: &[RunRecord], metric: fn(&RunRecord) -> Option<f64>) -> String {
-    match (i, runs) {
-        (Some(i), _) => format!("{:.4} ± {:.4}", i.mean, i.hi - i.mean),
-        (None, [run]) => metric(run).map_or("–".into(), |v| format!("{v:.4}")),
-        _ => "–".into(),
+/// Mean and half interval; the mean alone after a single run, a dash where it is undefined.
+fn interval(i: Option<Interval>) -> String {
+    match i {
+        Some(Interval { mean, hi: Some(hi), .. }) => format!("{mean:.4} ± {:.4}", hi - mean),
+        Some(Interval { mean, .. }) => format!("{mean:.4}"),
+        None => "–".into(),
     }
 }
 
 fn paired(d: Option<Paired>) -> String {
-    d.map_or(String::new(), |d| {
-        let star = if d.p < 0.05 { " *" } else { "" };
-        format!("{:+.4} [{:+.4}, {:+.4}]{star}", d.mean, d.lo, d.hi)
-    })
+    match d {
+        Some(Paired { mean, lo: Some(lo), hi: Some(hi), p }) => {
+            let star = if p.is_some_and(|p| p < 0.05) { " *" } else { "" };
+            format!("{mean:+.4} [{lo:+.4}, {hi:+.4}]{star}")
+        }
+        Some(Paired { mean, .. }) => format!("{mean:+.4}"),
+        None => String::new(),
+    }
 }
 
 fn name(cell: &Cell) -> String {
@@ -84,12 +88,15 @@ pub fn accuracy(results: &Results) -> Table {
         vec![
             name(c),
             c.mixture.clone(),
-            interval(c.auc, &c.runs, |r| r.auc),
-            interval(c.gauc, &c.runs, |r| r.gauc),
-            interval(c.logloss, &c.runs, |r| r.logloss),
-            interval(c.ece, &c.runs, |r| r.ece),
+            interval(c.auc),
+            interval(c.gauc),
+            interval(c.logloss),
+            interval(c.ece),
             paired(c.delta_auc),
-            c.delta_auc_users.map_or(String::new(), |i| format!("[{:+.4}, {:+.4}]", i.lo, i.hi)),
+            match c.delta_auc_users {
+                Some(Interval { lo: Some(lo), hi: Some(hi), .. }) => format!("[{lo:+.4}, {hi:+.4}]"),
+                _ => String::new(),
+            },
             paired(c.delta_gauc),
             paired(c.delta_scales_auc),
         ]

@@ -160,6 +160,10 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "epochs=0"], "must not be empty or 0"),
         (vec!["--set", "seeds=[1,1]"], "stands there twice"),
         (vec!["--set", "data.generator.users=1"], "at least 2 users"),
+        (vec!["--set", "encoders=[\"twin\",\"twin\"]"], "twin stands there twice"),
+        (vec!["--set", "options.moss.codes=3"], "did you mean `mos`"),
+        (vec!["--set", "options.mos.code=3"], "mean x mos: mos = {\"code\":3}: unknown field `code`"),
+        (vec!["--set", "options.mos.codes=0"], "mos.codes = 0: must lie between 1 and 255"),
         (vec!["run", "--config", "absent.toml"], "absent.toml"),
         (vec!["--out", "file/below"], "file/below"),
         (vec!["data", "card", "taobo"], "did you mean taobao?"),
@@ -171,6 +175,55 @@ fn bad_input_ends_with_a_message_and_code_2() {
         let output = bench(folder.path()).args(&args).assert().code(2).get_output().clone();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(message.contains(wanted), "{args:?} said: {message}");
+    }
+    let left = std::fs::read_dir(folder.path().join("runs")).into_iter().flatten().count();
+    assert_eq!(left, 0, "a run that never began leaves a folder");
+}
+
+/// `results.json` is read by other programs: what stands where does not change unnoticed.
+#[test]
+fn results_keep_their_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    for (seeds, interval) in [("seeds=[1]", false), ("seeds=[1,2]", true)] {
+        let out = folder.path().join(seeds);
+        bench(folder.path()).args(TINY).args(["--set", seeds, "--out"]).arg(&out).assert().success();
+        let all: Value =
+            serde_json::from_str(&std::fs::read_to_string(out.join("results.json")).unwrap()).unwrap();
+        for text in ["/data/name", "/data/sha256", "/data/split_sha256", "/config_sha256", "/commit"] {
+            assert!(all.pointer(text).unwrap().as_str().is_some_and(|s| !s.is_empty()), "{text}");
+        }
+        for count in ["users", "items", "train_samples", "valid_samples", "test_samples"] {
+            assert!(all["data"][count].as_u64() > Some(0), "data.{count}");
+        }
+        assert!(all["seeds"].as_array().is_some_and(|s| !s.is_empty()) && all["environment"].is_object());
+        let cells = all["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 2 * 5 + 3);
+        for cell in cells {
+            let name = (cell["encoder"].as_str().unwrap(), cell["mixture"].as_str().unwrap());
+            for run in cell["runs"].as_array().unwrap() {
+                assert!(run["seed"].is_u64() && run["best_step"].is_u64() && run["seconds"].is_f64());
+                assert!(run["auc"].as_f64().is_some_and(|a| (0.0..1.0).contains(&a)), "{name:?}: a fraction");
+                assert!(run["gauc"].is_f64() && (run["logloss"].is_f64() || name.0 == "popularity"));
+            }
+            let is_interval = |value: &Value| {
+                value["mean"].is_f64()
+                    && ["lo", "hi"].iter().all(|end| value.get(end).is_some_and(|v| v.is_f64() == interval))
+            };
+            assert!(is_interval(&cell["auc"]) && is_interval(&cell["gauc"]), "{name:?}");
+            assert!(is_interval(&cell["logloss"]) || name.0 == "popularity", "{name:?}");
+            for delta in ["delta_auc", "delta_gauc"] {
+                let (value, compared) =
+                    (&cell[delta], ["mean", "twin"].contains(&name.0) && name.1 != "none");
+                assert_eq!(is_interval(value), compared, "{name:?}: {delta}");
+                assert_eq!(value["p"].is_f64(), compared && interval, "{name:?}: {delta}");
+                assert!(compared || value.is_null());
+            }
+            let macs = |part: &str| cell["macs_per_sample"][part].as_u64().unwrap();
+            assert_eq!(macs("encoder") + macs("router") + macs("head"), macs("total"));
+            assert!(cell["params"]["embedding"].is_u64() && cell["params"]["dense"].is_u64());
+            let timed = |way: &str| cell["ms_per_1000"][way].is_f64();
+            assert_eq!((timed("train"), timed("score")), (name.0 != "popularity", name.0 != "popularity"));
+        }
     }
 }
 

@@ -40,7 +40,11 @@ fn metrics_are_those_of_scikit_learn() {
         };
         close("AUC", auc(logits, labels).unwrap(), case.auc);
         let ones = vec![1; *groups.iter().max().unwrap() as usize + 1];
-        close("AUC by groups", GroupedAuc::new(logits, labels, groups).unwrap().auc(&ones).unwrap(), case.auc);
+        close(
+            "AUC by groups",
+            GroupedAuc::new(logits, labels, groups).unwrap().auc(&ones).unwrap(),
+            case.auc,
+        );
         close("log loss", log_loss(logits, labels).unwrap(), case.log_loss);
         for (weight, wanted) in [
             (GroupWeight::Impressions, case.gauc.impressions),
