@@ -11,7 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use mos_data::{
     LabelRule, Log, prepare,
     sources::{
-        Source,
+        SOURCES, Source,
         general::{self, Schema},
         movielens,
         taobao::{self, TaobaoItems},
@@ -253,5 +253,13 @@ fn real_samples_have_their_known_counts() {
             (users, items, events)
         );
         assert_eq!((log.name.as_str(), log.catalog.categories.is_some()), (set, genres));
+    }
+}
+
+#[test]
+fn every_source_is_documented() {
+    let page = include_str!("../../docs/src/data.md");
+    for (name, _) in SOURCES {
+        assert!(page.contains(&format!("\n| `{name}` |")), "docs/src/data.md lacks {name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, router::Plan};
+use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, plan::Plan};
 use crate::{
     Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
     StateUpdate, StepInfo, Tables, Tape, cost,

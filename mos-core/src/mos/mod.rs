@@ -7,6 +7,7 @@
 mod codebook;
 mod config;
 mod experts;
+mod plan;
 mod router;
 #[cfg(test)]
 mod tests;

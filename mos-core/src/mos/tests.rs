@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use mos_data::{Batch, Catalog, Content, rng};
 use proptest::prelude::*;
 
-use super::{Assignment, MosConfig, NO_THEME, Router, RoutingUnit, RoutingVector, Run, router::Plan};
+use super::{Assignment, MosConfig, NO_THEME, Router, RoutingUnit, RoutingVector, Run, plan::Plan};
 use crate::{Builder, Events, Init, ItemIndex, Params, Pass, Tables, Tape};
 
 const ITEMS: usize = 24;
