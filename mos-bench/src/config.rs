@@ -28,7 +28,7 @@ pub struct Experiment {
     pub encoders: Vec<String>,
     /// Mixtures of the table, each around each encoder.
     pub mixtures: Vec<String>,
-    /// Print the rows `popularity`, `target_only` and `shuffled_history` too.
+    /// Print the control rows `target_only`, `shuffled_history`, `popularity` and `repetition` too.
     #[serde(default = "yes")]
     pub controls: bool,
     /// Options of encoders and mixtures, by name.

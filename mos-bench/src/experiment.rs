@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use mos_baselines::{Registry, Spec};
 use mos_data::{Catalog, Dataset};
+use rayon::prelude::*;
 
 use crate::{
     config::Experiment,
@@ -162,7 +163,7 @@ pub fn run(
     }
     bar.finish_and_clear();
     if experiment.controls {
-        cells.push(popularity(experiment, data));
+        cells.extend(unlearned(experiment, data));
     }
     let labels: Vec<f32> = data.splits.test.iter().map(|s| s.label).collect();
     let bayes = data.bayes_test.as_ref().map(|b| b.iter().map(|p| *p as f32).collect::<Vec<_>>());
@@ -298,14 +299,23 @@ fn compare_users(results: &mut Results, data: &Dataset, folder: &Folder) -> anyh
     Ok(())
 }
 
-/// Control: the target's number of positive training samples.
-fn popularity(experiment: &Experiment, data: &Dataset) -> Cell {
+/// Controls that learn nothing: `popularity`, the target's number of positive training samples, and `repetition`, how
+/// often the target stands in the history. Where negatives are sampled, the second says how much of the task is solved by
+/// knowing what the user has had before.
+fn unlearned(experiment: &Experiment, data: &Dataset) -> [Cell; 2] {
+    let test = &data.splits.test;
     let mut clicks = vec![0.0f32; data.catalog.items];
     data.splits.train.iter().for_each(|s| clicks[s.item as usize] += s.label);
-    let scores: Vec<f32> = data.splits.test.iter().map(|s| clicks[s.item as usize]).collect();
-    let runs =
-        experiment.seeds.iter().map(|seed| test_record(*seed, &scores, &data.splits.test, false)).collect();
-    Cell::new("popularity", "none", runs, None)
+    let popularity: Vec<f32> = test.iter().map(|s| clicks[s.item as usize]).collect();
+    let repetition = test.par_iter().map(|s| {
+        let from = data.interactions.offsets()[s.user as usize];
+        let history = &data.interactions.items()[from..from + s.end as usize];
+        history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32
+    });
+    [("popularity", popularity), ("repetition", repetition.collect())].map(|(name, scores)| {
+        let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, test, false)).collect();
+        Cell::new(name, "none", runs, None)
+    })
 }
 
 /// Median of three training steps and three scorings of one batch, after one of each that is not counted.
