@@ -136,7 +136,7 @@ fn every_variant_of_mos_conforms() {
         {"run": {"target": 1}},
         {"run": {"target": 2}},
         {"run": "all"},
-        {"run": "all", "assignment": "soft"},
+        {"run": "all", "assignment": "soft", "unit": "behaviour"},
         {"theme_length": 2},
         {"theme_expert": false},
         {"global": "off"},
@@ -157,4 +157,37 @@ fn every_variant_of_mos_conforms() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let registry = Registry::default();
+    for (mixture, options, wanted) in [
+        ("mos", serde_json::json!({"routing_dim": 0}), "routing_dim"),
+        ("mos", serde_json::json!({"theme_length": 0}), "theme_length"),
+        ("mos", serde_json::json!({"lags": []}), "lags"),
+        ("mos", serde_json::json!({"information_rows": 0}), "information_rows"),
+        ("mos", serde_json::json!({"codes": 0}), "codes"),
+        ("mos", serde_json::json!({"sharing": "per_theme", "run": {"target": 2}}), "run"),
+        ("mos-vq", serde_json::json!({"assignment": "soft"}), "unit"),
+        ("random_themes", serde_json::json!({"run": {"target": 2}}), "run"),
+        // The kit's catalog has 8 planted themes and 4 categories.
+        ("oracle_themes", serde_json::json!({"run": "all", "codes": 7}), "8 themes"),
+        ("same_category", serde_json::json!({"sharing": "per_theme", "codes": 3}), "4 themes"),
+        ("gshard", serde_json::json!({"top_k": 5}), "top_k"),
+        ("scales", serde_json::json!({"short": 0}), "short"),
+    ] {
+        let spec = Spec { mixture_options: options.clone(), ..Spec::new("mean", mixture) };
+        let error = conformance::model(&registry, &spec, 1).err().map_or_else(String::new, |e| e.to_string());
+        assert!(error.contains(wanted), "{mixture} {options}: {error}");
+    }
+    for (encoder, options) in [
+        ("twin", serde_json::json!({"top_k": 0})),
+        ("twin", serde_json::json!({"heads": 3})),
+        ("din", serde_json::json!({"hidden": [16, 0]})),
+        ("sdim", serde_json::json!({"bits": 17})),
+    ] {
+        let spec = Spec { encoder_options: options.clone(), ..Spec::new(encoder, "none") };
+        assert!(conformance::model(&registry, &spec, 1).is_err(), "{encoder} {options}");
+    }
 }

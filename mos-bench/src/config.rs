@@ -151,9 +151,7 @@ impl Experiment {
                 "encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0"
             );
         }
-        if self.train.shards == 0 {
-            bail!("train.shards must be at least 1");
-        }
+        self.train.check()?;
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         for (what, all) in [("seeds", &seeds), ("encoders", &self.encoders), ("mixtures", &self.mixtures)] {
             if let Some(twice) = all.iter().enumerate().find(|(i, x)| all[..*i].contains(x)) {

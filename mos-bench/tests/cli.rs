@@ -157,6 +157,8 @@ fn bad_input_ends_with_a_message_and_code_2() {
     for (args, wanted) in [
         (vec!["--set", "epoch=3"], "unknown field `epoch`"),
         (vec!["--set", "encoders=[\"twim\"]"], "did you mean `twin`"),
+        (vec!["--set", "train.clip=0"], "train.clip = 0: must be positive"),
+        (vec!["--set", "train.adam.lr=-0.1"], "train.adam.lr = -0.1: must be positive"),
         (vec!["--set", "epochs=0"], "must not be empty or 0"),
         (vec!["--set", "seeds=[1,1]"], "stands there twice"),
         (vec!["--set", "data.generator.users=1"], "at least 2 users"),

@@ -12,12 +12,14 @@ use crate::{CtrModel, Error, Result};
 /// Writes a model's weights and `metadata`.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be written.
+/// [`Error::NotPrepared`] after a training step without [`CtrModel::prepare_scoring`], [`Error::Io`] when the file cannot
+/// be written.
 pub fn save<S: ::std::hash::BuildHasher>(
     model: &CtrModel,
     path: &Path,
     metadata: HashMap<String, String, S>,
 ) -> Result<()> {
+    model.check_prepared()?;
     let io = |source| Error::Io { path: path.display().to_string(), source };
     let metadata = metadata.into_iter().collect();
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = entries(model)
@@ -34,7 +36,8 @@ pub fn save<S: ::std::hash::BuildHasher>(
     std::fs::write(&part, file).and_then(|()| std::fs::rename(&part, path)).map_err(io)
 }
 
-/// Reads weights into a model built from the same configuration, and returns the metadata.
+/// Reads weights into a model built from the same configuration, makes it ready for scoring, and returns the metadata.
+/// The moments of the optimizer are no part of the file: training that goes on starts with fresh ones.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when a name or shape is missing or differs; the model is then unchanged.
@@ -46,9 +49,15 @@ pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>
     let mut read = HashMap::new();
     for (name, shape, _) in entries(model) {
         let view = tensors.tensor(&name).map_err(|e| refuse(path, &format!("{name}: {e}")))?;
-        // The length of a lookup buffer depends on whether scoring was prepared.
-        if view.shape() != shape && !name.starts_with("buffer.") {
-            return Err(refuse(path, &format!("{name} is {:?}, the model needs {shape:?}", view.shape())));
+        // A buffer may be empty where scoring does not look anything up.
+        let empty = |shape: &[usize]| shape.first() == Some(&0);
+        let either = name.starts_with("buffer.") && (empty(&shape) || empty(view.shape()));
+        if view.dtype() != Dtype::F32 || (view.shape() != shape && !either) {
+            let (dtype, found) = (view.dtype(), view.shape());
+            return Err(refuse(
+                path,
+                &format!("{name} is {found:?} of {dtype}, the model needs {shape:?} of F32"),
+            ));
         }
         let values: Vec<f32> =
             view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -59,6 +68,7 @@ pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>
     for id in params.ids() {
         let values = take(format!("param.{}", params.name(id)));
         params.set(id, values);
+        params.forget_moments(id);
     }
     for id in params.buffer_ids() {
         let values = take(format!("buffer.{}", params.buffer_name(id).0));
@@ -66,7 +76,10 @@ pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>
     }
     for table in &mut model.tables_mut().tables {
         table.values = take(format!("table.{}", table.name));
+        table.m.fill(0.0);
+        table.v.fill(0.0);
     }
+    model.prepare_scoring();
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
@@ -91,4 +104,96 @@ pub fn entries(model: &CtrModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
 
 fn refuse(path: &Path, message: &impl ToString) -> Error {
     Error::Checkpoint { path: path.display().to_string(), message: message.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mos_data::{Batch, Catalog};
+
+    use super::*;
+    use crate::{
+        Builder, Cost, Events, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops,
+    };
+
+    #[derive(Debug)]
+    struct Mean;
+
+    impl SequenceEncoder for Mean {
+        fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
+            Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
+        }
+
+        fn cost(&self, _: &mut Pass<'_>, _: &Events) -> Result<Cost> {
+            Ok(Cost::default())
+        }
+    }
+
+    fn model(dim: usize) -> CtrModel {
+        let catalog = Arc::new(Catalog { items: 5, behaviours: 1, ..Catalog::default() });
+        let config = ModelConfig { dim, head: vec![4], ..ModelConfig::default() };
+        CtrModel::new(&config, &catalog, 1, |_: &mut Builder<'_>| Ok(Box::new(Mean))).unwrap()
+    }
+
+    fn batch(item: u32, behaviour: u8) -> Batch {
+        Batch {
+            users: vec![0],
+            targets: vec![1],
+            labels: vec![1.0],
+            offsets: vec![0, 1],
+            items: vec![item],
+            behaviours: vec![behaviour],
+            sessions: vec![0],
+            truncated: 0,
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_refused_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(&model(8), &path, HashMap::<String, String>::new()).unwrap();
+        let mut other = model(4);
+        let before = other.score(&batch(2, 0)).unwrap();
+        let error = load(&mut other, &path).unwrap_err().to_string();
+        assert!(error.contains("the model needs"), "{error}");
+        // The same numbers as 16-bit words: the right shape, half the bytes.
+        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> =
+            entries(&other).into_iter().map(|(name, shape, v)| (name, shape, vec![0; 2 * v.len()])).collect();
+        let views = bytes.iter().map(|(name, shape, data)| {
+            (name.as_str(), TensorView::new(Dtype::F16, shape.clone(), data).unwrap())
+        });
+        std::fs::write(&path, serialize(views, None).unwrap()).unwrap();
+        let error = load(&mut other, &path).unwrap_err().to_string();
+        assert!(error.contains("F16"), "{error}");
+        std::fs::write(&path, b"not a model").unwrap();
+        assert!(load(&mut other, &path).is_err());
+        assert_eq!(other.score(&batch(2, 0)).unwrap(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_trained_or_scored_is_an_error_and_no_panic() {
+        let (mut subject, train) = (model(4), TrainConfig::default());
+        assert!(subject.train_step(&Batch { offsets: vec![0], ..Batch::default() }, &train, 1, 1).is_err());
+        assert!(subject.score(&Batch::default()).is_err());
+        assert_eq!(
+            subject.score(&Batch { offsets: vec![0], ..Batch::default() }).unwrap(),
+            Vec::<f32>::new()
+        );
+        assert!(subject.score(&batch(5, 0)).is_err() && subject.score(&batch(1, 1)).is_err());
+        assert!(subject.score(&Batch { items: vec![1, 2], ..batch(1, 0) }).is_err());
+        for broken in [
+            TrainConfig { clip: 0.0, ..train.clone() },
+            TrainConfig { clip: f32::NAN, ..train.clone() },
+            TrainConfig { shards: 0, ..train.clone() },
+            TrainConfig { adam: crate::Adam { lr: -1.0, ..train.adam }, ..train.clone() },
+        ] {
+            assert!(subject.train_step(&batch(1, 0), &broken, 1, 1).is_err(), "{broken:?}");
+        }
+        subject.train_step(&batch(1, 0), &train, 1, 1).unwrap();
+        assert!(matches!(subject.score(&batch(1, 0)), Err(Error::NotPrepared)));
+        subject.prepare_scoring();
+        assert!(subject.score(&batch(1, 0)).is_ok());
+    }
 }

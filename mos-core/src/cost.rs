@@ -97,8 +97,8 @@ pub fn charge<T>(part: Part, work: impl FnOnce() -> T) -> T {
     out
 }
 
-/// Reports executed multiply-adds.
-pub(crate) fn count(macs: usize) {
+/// Reports executed multiply-adds; every operation calls it.
+pub fn count(macs: usize) {
     COUNTER.with_borrow_mut(|c| {
         if let Some(c) = c {
             match c.part {

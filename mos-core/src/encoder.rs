@@ -73,7 +73,7 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     /// `input.target: [B, d]`, `input.rows: [N, d]`; each returned vector is `[B, d]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the input does not fit the encoder's width.
+    /// The encoder's own; shapes are checked where a model takes a batch.
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest>;
 
     /// Number of vectors that `forward` returns.

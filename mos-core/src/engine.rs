@@ -81,13 +81,14 @@ pub struct Tape {
 
 /// What a backward function is given: the output's gradient and, in the order of the inputs, the inputs' values
 /// and the gradients to add to.
-pub(crate) struct Back<'a> {
+#[derive(Debug)]
+pub struct Back<'a> {
     /// Gradient of the loss with respect to the output.
-    pub(crate) out: &'a [f32],
+    pub out: &'a [f32],
     /// Values of the inputs.
-    pub(crate) values: &'a [Arc<Vec<f32>>],
+    pub values: &'a [Arc<Vec<f32>>],
     /// Gradients of the inputs; a backward function adds to them.
-    pub(crate) grads: &'a mut [Vec<f32>],
+    pub grads: &'a mut [Vec<f32>],
 }
 
 impl Tape {
@@ -108,13 +109,10 @@ impl Tape {
 
     /// Runs one operation: `forward` maps the inputs' values to the output's values and whatever its `backward`
     /// needs to keep. An input may occur twice.
-    pub(crate) fn record<S, F, B>(
-        &mut self,
-        inputs: &[&Mat],
-        shape: (usize, usize),
-        forward: F,
-        backward: B,
-    ) -> Mat
+    ///
+    /// # Panics
+    /// If `forward` returns another number of values than `shape` has.
+    pub fn record<S, F, B>(&mut self, inputs: &[&Mat], shape: (usize, usize), forward: F, backward: B) -> Mat
     where
         S: 'static,
         F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
@@ -261,7 +259,11 @@ pub struct Params {
 
 impl Params {
     /// Adds a parameter of shape `[rows, cols]`; its start depends on `seed` and `name` alone.
+    ///
+    /// # Panics
+    /// If the name is taken: two parts of a model would start alike and overwrite each other in a checkpoint.
     pub fn add(&mut self, seed: u64, name: &str, rows: usize, cols: usize, init: Init) -> ParamId {
+        assert!(self.params.iter().all(|p| p.name != name), "two parameters are named {name}");
         let values = init.values(rows, cols, &mut mos_data::rng::stream(seed, &format!("init/{name}"), &[]));
         self.params.push(Param {
             name: name.to_owned(),
@@ -274,6 +276,7 @@ impl Params {
 
     /// Adds a buffer.
     pub fn add_buffer(&mut self, name: &str, cols: usize, values: Vec<f32>) -> BufferId {
+        assert!(self.buffers.iter().all(|b| b.name != name), "two buffers are named {name}");
         self.buffers.push(Buffer { name: name.to_owned(), cols, values: Arc::new(values) });
         BufferId(self.buffers.len() - 1)
     }
@@ -287,6 +290,12 @@ impl Params {
     pub fn set(&mut self, id: ParamId, values: Vec<f32>) {
         let p = &mut self.params[id.0];
         p.value = Mat::new(p.value.rows(), p.value.cols(), values);
+    }
+
+    /// Starts the parameter's moments afresh.
+    pub(crate) fn forget_moments(&mut self, id: ParamId) {
+        self.params[id.0].m.fill(0.0);
+        self.params[id.0].v.fill(0.0);
     }
 
     /// The buffer's values.

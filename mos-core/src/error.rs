@@ -37,6 +37,9 @@ pub enum Error {
         /// The value.
         value: f32,
     },
+    /// Scores or a checkpoint were asked for while what scoring looks up is older than the weights.
+    #[error("the model was trained since scoring was prepared: call prepare_scoring first")]
+    NotPrepared,
     /// A checkpoint that cannot be read or does not fit the model.
     #[error("{path}: {message}")]
     Checkpoint {

@@ -99,7 +99,8 @@ impl Events {
 pub struct Input {
     /// Target vectors `[B, d]`.
     pub target: Mat,
-    /// Behaviour vectors `[N, d]`, without positions.
+    /// Behaviour vectors `[N, d]`. A mixture sees them as they are; an encoder that was registered by name sees them with
+    /// positions added, counted inside what it is given (see [`crate::layers::Positioned`]).
     pub rows: Mat,
     /// The integers beside them.
     pub events: Arc<Events>,

@@ -22,7 +22,7 @@ mod tables;
 
 pub use cost::{Cost, Part};
 pub use encoder::{Builder, Interest, SequenceEncoder, StepInfo, check_heads};
-pub use engine::{Adam, AdamStep, Init, Mat, ParamId, Params, Tape};
+pub use engine::{Adam, AdamStep, Back, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};
 pub use events::{Events, Input, Offsets};
 pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};

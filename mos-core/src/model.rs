@@ -69,6 +69,33 @@ impl Default for TrainConfig {
     }
 }
 
+impl TrainConfig {
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot train, or that would train in silence towards nothing.
+    pub fn check(&self) -> Result<()> {
+        let Adam { lr, beta1, beta2, eps } = self.adam;
+        let positive = |x: f32| x > 0.0 && x.is_finite();
+        let share = |x: f32| (0.0..=1.0).contains(&x);
+        let l2 = self.target_l2;
+        for (field, value, fits, message) in [
+            ("adam.lr", lr, positive(lr), "must be positive"),
+            ("adam.beta1", beta1, share(beta1) && beta1 < 1.0, "must lie in [0, 1)"),
+            ("adam.beta2", beta2, share(beta2) && beta2 < 1.0, "must lie in [0, 1)"),
+            ("adam.eps", eps, positive(eps), "must be positive"),
+            ("lr_hold", self.lr_hold, share(self.lr_hold), "must lie in [0, 1]"),
+            ("lr_floor", self.lr_floor, share(self.lr_floor), "must lie in [0, 1]"),
+            ("clip", self.clip, self.clip > 0.0, "must be positive (inf = no clipping)"),
+            ("target_l2", l2, l2 >= 0.0 && l2.is_finite(), "must be 0 or more"),
+            ("shards", self.shards as f32, self.shards > 0, "must be at least 1"),
+        ] {
+            if !fits {
+                return Err(Error::config(format!("train.{field}"), value, message));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What one training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
@@ -87,10 +114,13 @@ pub struct CtrModel {
     params: Params,
     tables: Tables,
     bias: TableId,
-    behaviours: ParamId,
+    /// Vectors of the kinds of behaviour, where there is more than one.
+    behaviours: Option<ParamId>,
     encoder: Box<dyn SequenceEncoder>,
     head: Mlp,
     step: u64,
+    /// Whether what scoring looks up is as new as the weights.
+    prepared: bool,
 }
 
 /// The weights of a model at one moment.
@@ -134,8 +164,9 @@ impl CtrModel {
         let init = if from_content { TableInit::Content } else { TableInit::Normal(config.item_std) };
         builder.item_table("items", config.dim, init)?;
         let bias = builder.item_table("item_bias", 1, TableInit::Normal(0.0))?;
+        let kinds = catalog.behaviours;
         let behaviours =
-            builder.param("behaviours", catalog.behaviours.max(1), config.dim, Init::Normal(0.05));
+            (kinds > 1).then(|| builder.param("behaviours", kinds, config.dim, Init::Normal(0.05)));
         let encoder = encoder(&mut builder.at("encoder"))?;
         let width = config.dim * (1 + 2 * encoder.vectors()) + encoder.evidence();
         let head = Mlp::new(&mut builder.at("head"), width, &config.head, 1).with_dropout(config.dropout);
@@ -150,6 +181,7 @@ impl CtrModel {
             encoder,
             head,
             step: 0,
+            prepared: false,
         };
         model.prepare_scoring();
         Ok(model)
@@ -159,9 +191,9 @@ impl CtrModel {
     /// B samples → logits `[B, 1]`
     fn forward(&self, pass: &mut Pass<'_>, events: &Arc<Events>) -> Result<(Mat, Mat)> {
         let items = pass.item_rows(Tables::ITEMS);
-        let behaviours = pass.param(self.behaviours);
-        let codes: Vec<u32> = events.behaviours.iter().map(|b| u32::from(*b)).collect();
-        let rows = if self.catalog.behaviours > 1 {
+        let rows = if let Some(behaviours) = self.behaviours {
+            let behaviours = pass.param(behaviours);
+            let codes: Vec<u32> = events.behaviours.iter().map(|b| u32::from(*b)).collect();
             ops::sum_gathered(&mut pass.tape, &[(&items, &events.items), (&behaviours, &codes)])
         } else {
             ops::gather_rows(&mut pass.tape, &items, &events.items)
@@ -222,6 +254,8 @@ impl CtrModel {
     ///
     /// # Errors
     /// [`Error::NotFinite`] when loss or gradient is no longer a number; the weights are then unchanged.
+    /// [`Error::Shape`] for a batch without samples or with ids that the catalog does not have, [`Error::Config`] for
+    /// settings that cannot train.
     pub fn train_step(
         &mut self,
         batch: &Batch,
@@ -229,6 +263,11 @@ impl CtrModel {
         total_steps: u64,
         steps_per_epoch: u64,
     ) -> Result<StepReport> {
+        config.check()?;
+        self.check_batch(batch)?;
+        if batch.is_empty() {
+            return Err(Error::shape("train_step", "at least one sample", 0));
+        }
         let shards = batch.split(config.shards);
         let total = batch.len();
         let parts = shards
@@ -270,6 +309,7 @@ impl CtrModel {
         let fall = ((done - config.lr_hold) / (1.0 - config.lr_hold).max(1e-6)).clamp(0.0, 1.0);
         let adam = Adam { lr: config.adam.lr * (1.0 - fall * (1.0 - config.lr_floor)), ..config.adam };
         self.step += 1;
+        self.prepared = false;
         for (id, grad) in self.params.ids().zip(dense) {
             if let Some(grad) = grad {
                 self.params.update(id, &grad, shrink, &adam, self.step);
@@ -293,13 +333,45 @@ impl CtrModel {
     pub fn prepare_scoring(&mut self) {
         let (params, tables) = (&mut self.params, &self.tables);
         visit(self.encoder.as_ref(), &mut |e| e.prepare_scoring(params, tables));
+        self.prepared = true;
+    }
+
+    /// Refuses what would panic or mislead further in: the batch's fields are public.
+    fn check_batch(&self, batch: &Batch) -> Result<()> {
+        let (b, n) = (batch.targets.len(), batch.items.len());
+        let lengths = [batch.labels.len(), batch.offsets.len().saturating_sub(1)];
+        let columns =
+            [batch.behaviours.len(), batch.sessions.len(), batch.offsets.last().copied().unwrap_or(0)];
+        if batch.offsets.is_empty() || lengths != [b; 2] || columns != [n; 3] {
+            let found = format!("{lengths:?} samples, {columns:?} behaviours");
+            return Err(Error::shape(
+                "batch",
+                format!("{b} samples and {n} behaviours in each column"),
+                found,
+            ));
+        }
+        let items = batch.items.iter().chain(&batch.targets).max().map_or(0, |i| *i as usize);
+        let kinds = batch.behaviours.iter().max().map_or(0, |k| usize::from(*k));
+        if items >= self.catalog.items || kinds >= self.catalog.behaviours.max(1) {
+            let expected =
+                format!("{} items, {} kinds of behaviour", self.catalog.items, self.catalog.behaviours);
+            return Err(Error::shape("batch", expected, format!("item {items}, behaviour {kinds}")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_prepared(&self) -> Result<()> {
+        if self.prepared { Ok(()) } else { Err(Error::NotPrepared) }
     }
 
     /// Logits of a batch; nothing is kept for a backward pass.
     ///
     /// # Errors
-    /// Those of the encoder.
+    /// [`Error::NotPrepared`] after a training step without [`Self::prepare_scoring`], [`Error::Shape`] for ids that the
+    /// catalog does not have, and those of the encoder.
     pub fn score(&self, batch: &Batch) -> Result<Vec<f32>> {
+        self.check_prepared()?;
+        self.check_batch(batch)?;
         let parts =
             batch.split(4).par_iter().map(|shard| self.score_shard(shard)).collect::<Result<Vec<_>>>()?;
         Ok(parts.concat())
@@ -315,8 +387,10 @@ impl CtrModel {
     /// Executed MACs of scoring `batch`, and the MACs that the formulas state for it. Both must agree.
     ///
     /// # Errors
-    /// Those of the encoder.
+    /// As [`Self::score`].
     pub fn costs(&self, batch: &Batch) -> Result<(Cost, Cost)> {
+        self.check_prepared()?;
+        self.check_batch(batch)?;
         let (scores, executed) = cost::measure(|| self.score_shard(batch));
         scores?;
         let (index, events) = ItemIndex::of(batch)?;
@@ -327,7 +401,7 @@ impl CtrModel {
     }
 
     /// Gradients of the mean click loss alone (no auxiliary term, no regulariser) with respect to every dense parameter
-    /// `param.<name>` and embedding table `table.<name>`, for checks.
+    /// `param.<name>` and trained embedding table `table.<name>`, for checks. What nothing reaches has a gradient of zeros.
     ///
     /// # Errors
     /// Those of the encoder.
@@ -341,18 +415,20 @@ impl CtrModel {
         let mut grads = tape.backward(&loss)?;
         let mut out: Vec<(String, Vec<f32>)> = Vec::new();
         for id in self.params.ids() {
-            if let Some(grad) = grads.take(self.params.get(id)) {
-                out.push((format!("param.{}", self.params.name(id)), grad));
-            }
+            let value = self.params.get(id);
+            let grad = grads.take(value).unwrap_or_else(|| vec![0.0; value.values().len()]);
+            out.push((format!("param.{}", self.params.name(id)), grad));
         }
-        for (id, leaf) in leaves {
-            let table = &self.tables.tables[id.0];
+        for (number, table) in self.tables.tables.iter().enumerate() {
+            let id = TableId(number);
             let mut full = vec![0.0; table.values.len()];
-            for (row, grad) in index.items.iter().zip(grads.take(&leaf).unwrap_or_default().chunks(table.dim))
-            {
+            let grad = leaves.get(&id).and_then(|leaf| grads.take(leaf)).unwrap_or_default();
+            for (row, grad) in index.items.iter().zip(grad.chunks(table.dim)) {
                 full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
             }
-            out.push((format!("table.{}", table.name), full));
+            if self.tables.is_trained(id) {
+                out.push((format!("table.{}", table.name), full));
+            }
         }
         out.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(out)
@@ -393,10 +469,11 @@ impl CtrModel {
         Weights { params: self.params.clone(), tables: self.tables.clone() }
     }
 
-    /// Puts weights back that [`Self::weights`] took from a model of this shape.
+    /// Puts weights back that [`Self::weights`] took from a model of this shape, ready for scoring.
     pub fn restore(&mut self, weights: Weights) {
         self.params = weights.params;
         self.tables = weights.tables;
+        self.prepare_scoring();
     }
 
     /// The model's configuration.

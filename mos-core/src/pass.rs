@@ -6,8 +6,7 @@ use mos_data::Batch;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Events, Input, Interest, Mat, Offsets, ParamId, Params, Result, SequenceEncoder, TableId, Tables, Tape,
-    engine::BufferId, ops,
+    Events, Input, Mat, Offsets, ParamId, Params, Result, TableId, Tables, Tape, engine::BufferId, ops,
 };
 
 /// The distinct items of a shard: tables are gathered once per distinct item, and everything else points into that.
@@ -119,26 +118,20 @@ impl<'a> Pass<'a> {
         self.leaves.entry(table).or_insert_with(|| tables.gather(table, &index.items)).clone()
     }
 
-    /// Adds `weight * loss` (a `[1, 1]` mean over the shard) to the training loss.
+    /// Adds `weight * loss` to the training loss. The loss is a `[1, 1]` mean over the shard; an encoder inside a mixture
+    /// can be given no sample at all, and must not divide by their number then.
     pub fn add_loss(&mut self, weight: f32, loss: Mat) {
+        assert_eq!((loss.rows(), loss.cols()), (1, 1), "add_loss: a loss is a scalar");
         if self.is_training() && weight != 0.0 {
             self.losses.push((weight, loss));
         }
     }
 
-    /// Records what [`SequenceEncoder::after_step`] is to see.
+    /// Records what [`crate::SequenceEncoder::after_step`] is to see.
     pub fn record_update(&mut self, buffer: BufferId, values: Vec<f32>) {
         if self.is_training() {
             self.updates.push(StateUpdate { buffer, values });
         }
-    }
-
-    /// Runs an encoder on an input.
-    ///
-    /// # Errors
-    /// Those of the encoder.
-    pub fn run(&mut self, encoder: &dyn SequenceEncoder, input: &Input) -> Result<Interest> {
-        encoder.forward(self, input)
     }
 }
 

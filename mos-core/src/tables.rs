@@ -80,6 +80,7 @@ impl Tables {
                 values
             }
         };
+        assert!(self.tables.iter().all(|t| t.name != name), "two tables are named {name}");
         values[..dim].fill(0.0);
         let trained = init != TableInit::FrozenContent;
         let moments = if trained { vec![0.0; values.len()] } else { Vec::new() };
@@ -95,6 +96,12 @@ impl Tables {
     /// Whether the table learns at all.
     pub fn is_trained(&self, id: TableId) -> bool {
         self.tables[id.0].trained()
+    }
+
+    /// Whether an update has reached `row`.
+    pub(crate) fn is_touched(&self, id: TableId, row: usize) -> bool {
+        let table = &self.tables[id.0];
+        table.v[row * table.dim..(row + 1) * table.dim].iter().any(|v| *v != 0.0)
     }
 
     /// All rows, row-major.
@@ -113,13 +120,14 @@ impl Tables {
         Mat::new(rows.len(), table.dim, out)
     }
 
-    /// Lazy Adam: updates the rows that have a gradient, each scaled by `scale`. Row 0, the unknown item, stays zero. A
+    /// Lazy Adam: updates the rows that have a gradient other than zero, each scaled by `scale`. Row 0, the unknown item, stays zero. A
     /// frozen table is left alone. `step` counts from 1.
     pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, adam: &Adam, step: u64) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
             grads.each(part, |row, grad| {
-                if row != 0 {
+                // A leaf covers all items of its shard, also those that nothing reached through this table.
+                if row != 0 && grad.iter().any(|g| *g != 0.0) {
                     let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
                     rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], grad, scale);
                 }

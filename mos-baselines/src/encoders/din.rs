@@ -42,13 +42,13 @@ impl Din {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] without a hidden layer.
+    /// [`Error::Config`] without a hidden layer, or with an empty one.
     pub fn new(builder: &mut Builder<'_>, config: &DinConfig) -> Result<Self> {
-        let Some((first, rest)) = config.hidden.split_first().filter(|(f, _)| **f > 0) else {
+        let Some((first, rest)) = config.hidden.split_first().filter(|_| !config.hidden.contains(&0)) else {
             return Err(Error::config(
                 "din.hidden",
                 format!("{:?}", config.hidden),
-                "needs at least one layer",
+                "needs at least one layer, none of width 0",
             ));
         };
         let width = builder.width();

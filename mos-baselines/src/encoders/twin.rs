@@ -5,8 +5,8 @@
 //! features (as LongCTR runs it), search and interest refreshed together instead of asynchronously.
 
 use mos_core::{
-    Builder, Cost, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, check_heads, ops,
-    ops::Activation,
+    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, check_heads,
+    ops, ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,17 +41,22 @@ impl Twin {
     /// Builds it.
     ///
     /// # Errors
-    /// [`mos_core::Error::Config`] if the heads do not divide the width.
+    /// [`Error::Config`] if the heads do not divide the width, or nothing is to be attended to.
     pub fn new(builder: &mut Builder<'_>, config: &TwinConfig) -> Result<Self> {
         let width = builder.width();
         check_heads("twin.heads", config.heads, width)?;
+        if config.top_k == 0 {
+            return Err(Error::config("twin.top_k", 0, "must be at least 1"));
+        }
+        // Xavier-normal of the [d, d] matrix whose blocks it holds.
+        let value = Init::Normal((1.0 / width as f32).sqrt());
         let mut square = |name: &str| builder.param(name, width, width, Init::XavierNormal);
         Ok(Self {
             query: square("query"),
             // Both are kept as their transposes: head h owns the rows h d_h .. (h + 1) d_h of `key`, and the block h of
             // `value` is the whole map from a row to the head's values.
             key: square("key"),
-            value: builder.param("value", config.heads * width, width / config.heads, Init::XavierNormal),
+            value: builder.param("value", config.heads * width, width / config.heads, value),
             out: builder.param("out", width, width, Init::XavierNormal),
             width,
             config: config.clone(),

@@ -3,7 +3,8 @@
 //!
 //! gate = softmax(W [q; mean h] + b), the chosen weights renormalised; balance loss E Σ_e f_e P_e with f_e the share of
 //! samples whose first choice is e and P_e the mean gate. Departures: no capacity and no random second expert, so that a
-//! score never depends on the batch. Only chosen experts are executed.
+//! score never depends on the batch; the balance loss has the scale of Switch (E Σ f P; GShard's own is 1/E of the sum), and
+//! is taken over each shard of a batch. Only chosen experts are executed.
 
 use mos_core::{
     Builder, Cost, Error, Events, Input, Interest, Mat, Part, Pass, Result, SequenceEncoder, cost,
@@ -104,12 +105,12 @@ impl SequenceEncoder for GShard {
         for (e, expert) in self.experts.iter().enumerate() {
             let mine: Vec<u32> = (0..samples as u32).filter(|s| chosen[*s as usize].contains(&e)).collect();
             if mine.len() == samples {
-                parts.push(pass.run(expert.as_ref(), input)?);
+                parts.push(expert.forward(pass, input)?);
                 continue;
             }
             let (rows, offsets) = input.events.rows_of(&mine);
             let part = input.select(&mut pass.tape, &rows, offsets, &mine);
-            let interest = pass.run(expert.as_ref(), &part)?;
+            let interest = expert.forward(pass, &part)?;
             parts.push(interest.map(|m| ops::scatter_rows(&mut pass.tape, &m, &mine, samples)));
         }
         let mut interest = Interest::join(&parts, |column| ops::mix(&mut pass.tape, &weights, column));

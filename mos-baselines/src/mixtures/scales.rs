@@ -40,7 +40,7 @@ impl Scales {
 
 impl SequenceEncoder for Scales {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let mut interest = pass.run(self.global.as_ref(), input)?;
+        let mut interest = self.global.forward(pass, input)?;
         interest.extend(self.short.forward(pass, input)?);
         Ok(interest)
     }
@@ -81,7 +81,7 @@ impl Short {
 impl SequenceEncoder for Short {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
         let last = input.last(&mut pass.tape, self.length);
-        pass.run(self.expert.as_ref(), &last)
+        self.expert.forward(pass, &last)
     }
 
     fn vectors(&self) -> usize {

@@ -1,6 +1,6 @@
 //! k-means++ and nearest codes by cosine.
 
-use rand::RngExt as _;
+use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
 /// Scales each row of `[n, dim]` to length 1; a row shorter than 1e-6 becomes zero.
@@ -28,12 +28,19 @@ pub fn nearest(vectors: &[f32], codes: &[f32], dim: usize) -> Vec<u32> {
     vectors.chunks(dim).map(best).collect()
 }
 
+/// Vectors that [`kmeans`] looks at.
+const MOST: usize = 20_000;
+
 /// k-means on the sphere: k-means++ start (Arthur and Vassilvitskii 2007) and 15 Lloyd steps on unit vectors. Zero
-/// rows are left out. Returns `[k, dim]`; the best of 8 starts by total cosine.
+/// rows are left out; of more than 20,000 rows as many are drawn. Returns `[k, dim]`; the best of 8 starts by total cosine.
 pub fn kmeans(vectors: &[f32], dim: usize, k: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut unit = vectors.to_vec();
     normalise(&mut unit, dim);
-    let rows: Vec<&[f32]> = unit.chunks(dim).filter(|r| r.iter().any(|x| *x != 0.0)).collect();
+    let mut rows: Vec<&[f32]> = unit.chunks(dim).filter(|r| r.iter().any(|x| *x != 0.0)).collect();
+    if rows.len() > MOST {
+        rows = rows.sample(rng, MOST).copied().collect();
+    }
+    let flat = rows.concat();
     if rows.is_empty() {
         return vec![0.0; k * dim];
     }
@@ -51,8 +58,8 @@ pub fn kmeans(vectors: &[f32], dim: usize, k: usize, rng: &mut ChaCha8Rng) -> Ve
         }
         for _ in 0..15 {
             let mut sums = vec![0.0; k * dim];
-            for row in &rows {
-                let z = nearest(row, &codes, dim)[0] as usize;
+            for (row, z) in rows.iter().zip(nearest(&flat, &codes, dim)) {
+                let z = z as usize;
                 sums[z * dim..(z + 1) * dim].iter_mut().zip(*row).for_each(|(s, x)| *s += x);
             }
             for (code, sum) in codes.chunks_mut(dim).zip(sums.chunks(dim)) {

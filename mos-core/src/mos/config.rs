@@ -33,7 +33,7 @@ pub enum RoutingVector {
     /// A free row of a table of its own, starting at the content vector where the catalog has content, else as
     /// `FreeRandom`.
     Free,
-    /// A free row, starting at N(0, 0.1^2) and ignoring content.
+    /// A free row, starting at N(0, 0.1^2) even where there is content (whose width it then has).
     FreeRandom,
     /// The item's embedding; the router's losses reach it.
     Tied,
@@ -51,7 +51,8 @@ pub enum Codebook {
         weight: f32,
     },
     /// By moving averages of the vectors that choose a code (VQ-VAE with EMA; van den Oord et al. 2017), with a
-    /// commitment loss on the routing vectors. Starts from k-means++ after a third of the first epoch.
+    /// commitment loss on the routing vectors. Both begin with codes from k-means++: on content at the start (see
+    /// [`MosConfig::kmeans_start`]), else on the routing vectors after a third of the first epoch.
     MovingAverage {
         /// Weight of the commitment loss.
         commitment: f32,
@@ -66,9 +67,9 @@ pub enum Codebook {
 pub enum RoutingUnit {
     /// Each behaviour by itself.
     Behaviour,
-    /// A session by the mean of its routing vectors.
+    /// A session by the mean of its routing vectors, each scaled to length 1.
     Session,
-    /// Windows of this many behaviours, counted from the newest, by the mean of their routing vectors.
+    /// Windows of this many behaviours, counted from the newest, by the same mean.
     Window(usize),
 }
 
@@ -136,7 +137,7 @@ pub struct MosConfig {
     pub themes: Themes,
     /// Number of themes K (1 to 255).
     pub codes: usize,
-    /// Width of routing vectors where they are free.
+    /// Width of free routing vectors where the catalog has no content; with content they are as wide as it is.
     pub routing_dim: usize,
     /// What is compared with the codebook.
     pub vector: RoutingVector,
@@ -170,7 +171,8 @@ pub struct MosConfig {
     pub sharing: Sharing,
     /// How vectors reach the head.
     pub fusion: Fusion,
-    /// Share of training samples whose target theme is hidden, so that "unknown" has a meaning at scoring time.
+    /// Share of training samples whose target theme is hidden, so that "unknown" has a meaning at scoring time. Off by
+    /// default: where items have content there are no unknown themes, and hiding known ones costs accuracy.
     pub theme_dropout: f32,
     /// The evidence value that stands for "unknown theme" (an empty theme has 0).
     pub unknown_evidence: f32,
@@ -233,8 +235,25 @@ impl MosConfig {
         if !(1..=255).contains(&self.codes) {
             return fail("codes", &self.codes, "must lie between 1 and 255");
         }
-        if self.temperature.is_nan() || self.temperature <= 0.0 {
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return fail("temperature", &self.temperature, "must be positive");
+        }
+        if self.routing_dim == 0 {
+            return fail("routing_dim", &self.routing_dim, "must be at least 1");
+        }
+        if self.theme_length == 0 {
+            return fail(
+                "theme_length",
+                &self.theme_length,
+                "must be at least 1; theme_expert = false turns it off",
+            );
+        }
+        let informed = matches!(self.codebook, Codebook::MutualInformation { .. });
+        if informed && (self.lags.is_empty() || self.lags.contains(&0)) {
+            return fail("lags", &self.lags, "needs lags of at least 1, or the codebook never learns");
+        }
+        if self.information_rows == 0 && self.codebook != Codebook::Fixed {
+            return fail("information_rows", &0, "must be at least 1, or the codebook never learns");
         }
         if matches!(self.run, Run::Target(n) if n == 0 || n > self.codes) {
             return fail("run", &self.run, "must name between 1 and `codes` themes");
@@ -250,6 +269,16 @@ impl MosConfig {
         }
         if self.assignment == Assignment::Soft && self.run != Run::All {
             return fail("assignment", &self.assignment, "soft membership runs all themes (run = \"all\")");
+        }
+        if self.assignment == Assignment::Soft && self.unit != RoutingUnit::Behaviour {
+            return fail("unit", &self.unit, "soft membership is that of a behaviour");
+        }
+        if self.sharing == Sharing::PerTheme && matches!(self.run, Run::Target(2..)) {
+            return fail(
+                "run",
+                &self.run,
+                "experts of one theme each need one theme at a time (1 or \"all\")",
+            );
         }
         let given = self.themes != Themes::Learned;
         if given && self.unit != RoutingUnit::Behaviour {

@@ -17,7 +17,8 @@ pub type ExpertFactory<'f> = dyn FnMut(&mut Builder<'_>) -> Result<Box<dyn Seque
 #[derive(Debug)]
 pub struct Mos {
     config: MosConfig,
-    router: Router,
+    /// None without a theme expert.
+    router: Option<Router>,
     /// The encoders; experts are indices into it, so that sharing is visible in one place.
     encoders: Vec<Box<dyn SequenceEncoder>>,
     global: Option<usize>,
@@ -38,7 +39,9 @@ impl Mos {
         config: &MosConfig,
         expert: &mut ExpertFactory<'_>,
     ) -> Result<Self> {
-        let router = Router::new(&mut builder.at("router"), config)?;
+        config.check()?;
+        let router =
+            config.theme_expert.then(|| Router::new(&mut builder.at("router"), config)).transpose()?;
         let mut encoders: Vec<Box<dyn SequenceEncoder>> = Vec::new();
         let mut make = |builder: &mut Builder<'_>, name: &str| -> Result<usize> {
             if config.sharing != Sharing::Shared || encoders.is_empty() {
@@ -78,9 +81,9 @@ impl Mos {
         Ok(mixture)
     }
 
-    /// The router, for routing tables and figures.
-    pub fn router(&self) -> &Router {
-        &self.router
+    /// The router, for routing tables and figures; `None` without a theme expert.
+    pub fn router(&self) -> Option<&Router> {
+        self.router.as_ref()
     }
 
     fn experts(&self) -> impl Iterator<Item = usize> {
@@ -112,7 +115,7 @@ impl Mos {
 
     fn run_themes(&self, pass: &mut Pass<'_>, themed: &Input, plan: &Plan) -> Result<Interest> {
         if self.config.sharing != Sharing::PerTheme {
-            return pass.run(self.encoders[self.themes[0]].as_ref(), themed);
+            return self.encoders[self.themes[0]].forward(pass, themed);
         }
         let segments = plan.samples.len();
         let mut sum: Option<Interest> = None;
@@ -123,7 +126,7 @@ impl Mos {
             }
             let (rows, offsets) = themed.events.rows_of(&chosen);
             let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
-            let interest = pass.run(self.encoders[*encoder].as_ref(), &part)?;
+            let interest = self.encoders[*encoder].forward(pass, &part)?;
             let placed = interest.map(|m| ops::scatter_rows(&mut pass.tape, &m, &chosen, segments));
             sum = Some(match sum {
                 None => placed,
@@ -177,14 +180,14 @@ impl SequenceEncoder for Mos {
                 }
                 _ => input.clone(),
             };
-            out.extend(pass.run(self.encoders[global].as_ref(), &input)?);
+            out.extend(self.encoders[global].forward(pass, &input)?);
         }
         if let Some(short) = self.short {
             let last = input.last(&mut pass.tape, self.config.short);
-            out.extend(pass.run(self.encoders[short].as_ref(), &last)?);
+            out.extend(self.encoders[short].forward(pass, &last)?);
         }
-        if !self.themes.is_empty() {
-            let plan = cost::charge(Part::Router, || self.router.plan(pass, &input.events));
+        if let Some(router) = &self.router {
+            let plan = cost::charge(Part::Router, || router.plan(pass, &input.events));
             out.extend(self.theme_interest(pass, input, &plan)?);
         }
         if let Some(gate) = &self.gate {
@@ -227,10 +230,10 @@ impl SequenceEncoder for Mos {
             let (rows, offsets) = events.last_rows(self.config.short);
             total = total + self.encoders[short].cost(pass, &events.select(&rows, offsets, &samples))?;
         }
-        if !self.themes.is_empty() {
-            let plan = self.router.plan(pass, events);
+        if let Some(router) = &self.router {
+            let plan = router.plan(pass, events);
             let themed = events.select(&plan.rows, plan.offsets.clone(), &plan.samples);
-            total = total + Cost::router(self.router.macs(events));
+            total = total + Cost::router(router.macs(events));
             if self.config.sharing == Sharing::PerTheme {
                 for (theme, encoder) in self.themes.iter().enumerate() {
                     let chosen = segments_of(&plan, theme);
@@ -260,10 +263,10 @@ impl SequenceEncoder for Mos {
     }
 
     fn after_step(&self, params: &mut Params, tables: &mut Tables, updates: &[StateUpdate], at: StepInfo) {
-        self.router.after_step(params, tables, updates, at);
+        self.router.iter().for_each(|r| r.after_step(params, tables, updates, at));
     }
 
     fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
-        self.router.prepare_scoring(params, tables);
+        self.router.iter().for_each(|r| r.prepare_scoring(params, tables));
     }
 }

@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 
 use super::{Assignment, NO_THEME, Router, RoutingUnit, Run, codebook::normalise, router::Vectors};
-use crate::{Events, Offsets, Pass, cost};
+use crate::{Events, Offsets, Pass, cost, ops};
 
 /// Subsequences: segment `s` belongs to sample `samples[s]` and theme `themes[s]`; segments are in sample order.
 #[derive(Clone, Debug)]
@@ -23,25 +23,24 @@ pub(super) struct Plan {
 impl Router {
     /// Routes the histories; in training also adds the router's losses.
     pub(super) fn plan(&self, pass: &mut Pass<'_>, events: &Events) -> Plan {
-        let codes = pass.params.get(self.codes).to_vec();
+        let codes = pass.params.get(self.codes).clone();
+        let codes = codes.values();
         let training = pass.is_training();
         let mut vectors = Vec::new();
         let item_themes: Vec<u16> = if training && !matches!(self.vectors, Vectors::Given) {
             let mat = self.learn(pass, events);
             vectors = mat.to_vec();
-            self.assign(&vectors, &codes)
+            self.assign(&vectors, codes)
         } else {
             let all = pass.params.buffer(self.themes);
             if self.compares() {
-                let lookup = pass.params.buffer(self.lookup);
-                let row = |i: &u32| &lookup[*i as usize * self.dim..(*i as usize + 1) * self.dim];
-                vectors = pass.index.items.iter().flat_map(row).copied().collect();
+                vectors = self.looked_up(pass);
             }
             pass.index.items.iter().map(|i| all[*i as usize] as u16).collect()
         };
         let row_themes = match self.config.unit {
             RoutingUnit::Behaviour => events.items.iter().map(|i| item_themes[*i as usize]).collect(),
-            unit => self.assign_units(&vectors, &codes, events, unit),
+            unit => self.assign_units(&vectors, codes, events, unit),
         };
         let mut targets: Vec<u16> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
         if training && self.config.theme_dropout > 0.0 {
@@ -52,8 +51,8 @@ impl Router {
             }
         }
         match self.config.run {
-            Run::Target(n) => self.plan_target(events, &row_themes, &targets, n, &vectors, &codes),
-            Run::All => self.plan_all(events, &row_themes, &targets, &vectors, &codes),
+            Run::Target(n) => self.plan_target(events, &row_themes, &targets, n, &vectors, codes),
+            Run::All => self.plan_all(events, &row_themes, &targets, &vectors, codes),
         }
     }
 
@@ -86,14 +85,13 @@ impl Router {
         for item in items {
             let mut v = vectors[*item as usize * self.dim..(*item as usize + 1) * self.dim].to_vec();
             normalise(&mut v, self.dim);
-            let known = v.iter().any(|x| *x != 0.0);
-            let cosine = |c: &[f32]| v.iter().zip(c).map(|(a, b)| a * b).sum::<f32>();
-            let e: Vec<f32> = unit_codes
-                .chunks(self.dim)
-                .map(|c| ((cosine(c) - 1.0) / self.config.temperature).exp())
-                .collect();
-            let sum: f32 = e.iter().sum();
-            out.extend(e.iter().map(|x| if known { x / sum } else { 0.0 }));
+            let from = out.len();
+            out.extend(unit_codes.chunks(self.dim).map(|c| ops::dot(&v, c) / self.config.temperature));
+            if v.iter().any(|x| *x != 0.0) {
+                ops::softmax(&mut out[from..]);
+            } else {
+                out[from..].fill(0.0);
+            }
         }
         out
     }
@@ -182,7 +180,7 @@ impl Router {
         };
         let mut lengths = Vec::new();
         for (b, range) in events.offsets.ranges().enumerate() {
-            let (first, mut mass, mut own) = (plan.gates.len(), 0.0, 0);
+            let (first, mut mass, mut own) = (plan.gates.len(), 0.0, 0.0);
             let known = targets[b] != NO_THEME;
             for theme in 0..k {
                 let of_theme = |r: &usize| soft || row_themes[*r] as usize == theme;
@@ -198,7 +196,10 @@ impl Router {
                     }
                 }
                 if targets[b] as usize == theme {
-                    own = count - skip;
+                    own = match &plan.membership {
+                        Some(m) => m[m.len() - (count - skip)..].iter().sum(),
+                        None => (count - skip) as f32,
+                    };
                 }
                 lengths.push(count - skip);
                 plan.samples.push(b as u32);
@@ -211,11 +212,7 @@ impl Router {
             if mass > 0.0 {
                 plan.gates[first..].iter_mut().for_each(|g| *g /= mass);
             }
-            plan.evidence.push(if known {
-                0.25 * (1.0 + own as f32).ln()
-            } else {
-                self.config.unknown_evidence
-            });
+            plan.evidence.push(if known { 0.25 * (1.0 + own).ln() } else { self.config.unknown_evidence });
         }
         plan.offsets = Offsets::from_lengths(lengths);
         plan

@@ -4,7 +4,7 @@ use mos_data::rng;
 use rand::RngExt as _;
 
 use super::{
-    Codebook, MosConfig, RoutingUnit, RoutingVector, Run, Themes,
+    Codebook, MosConfig, RoutingUnit, RoutingVector, Run, Sharing, Themes,
     codebook::{kmeans, nearest, normalise},
 };
 use crate::{
@@ -28,10 +28,12 @@ pub struct Router {
     pub(super) config: MosConfig,
     pub(super) vectors: Vectors,
     pub(super) dim: usize,
+    /// Whether the codes start at clusters of the content.
+    started: bool,
     pub(super) codes: ParamId,
     /// Theme of each catalog item `[V]`.
     pub(super) themes: BufferId,
-    /// Routing vector of each catalog item `[V, dim]`, filled only where scoring compares vectors.
+    /// Mapped routing vector of each catalog item `[V, dim]`, filled only where scoring compares vectors.
     pub(super) lookup: BufferId,
     /// Moving average of how many vectors choose each code `[K]`.
     usage: BufferId,
@@ -51,19 +53,34 @@ impl Router {
             Themes::Learned => None,
             Themes::Random => {
                 let mut rng = rng::stream(seed, "themes/random", &[]);
-                Some((0..items).map(|_| rng.random_range(0..k as u32) as u16).collect())
+                let mut themes: Vec<u16> = (0..items).map(|_| rng.random_range(0..k as u32) as u16).collect();
+                // The unknown item has no theme here either.
+                themes.iter_mut().take(1).for_each(|t| *t = NO_THEME);
+                Some(themes)
             }
             Themes::Oracle => Some(catalog.themes.clone().ok_or_else(|| missing("oracle"))?),
-            // Categories beyond 65,534 share theme ids, which merges subsequences: only same-id rows are ever compared.
             Themes::Category => {
                 let of = catalog.categories.as_ref().ok_or_else(|| missing("category"))?;
-                Some(
-                    of.iter()
-                        .map(|c| if *c == 0 { NO_THEME } else { ((c - 1) % u32::from(u16::MAX)) as u16 })
-                        .collect(),
-                )
+                let most = of.iter().max().map_or(0, |c| *c as usize);
+                if most > usize::from(NO_THEME) {
+                    return Err(Error::config(
+                        "mos.themes",
+                        "category",
+                        format!("{most} categories are too many"),
+                    ));
+                }
+                Some(of.iter().map(|c| if *c == 0 { NO_THEME } else { (c - 1) as u16 }).collect())
             }
         };
+        let most =
+            given.iter().flatten().filter(|z| **z != NO_THEME).max().map_or(0, |z| usize::from(*z) + 1);
+        if most > k && (config.run == Run::All || config.sharing == Sharing::PerTheme) {
+            return Err(Error::config(
+                "mos.codes",
+                k,
+                format!("the data gives {most} themes, and each is to be run"),
+            ));
+        }
         let content = catalog.content.as_ref();
         let kind = match config.vector {
             RoutingVector::Auto if content.is_some() => RoutingVector::ContentMap,
@@ -99,20 +116,26 @@ impl Router {
                 (Vectors::Rows { table: Tables::ITEMS, detached }, builder.width())
             }
         };
+        // Given themes have no codes.
+        let k = if given.is_some() { 0 } else { k };
         let codes = builder.param("codes", k, dim, Init::Normal(1.0));
-        if let (Vectors::Map { .. } | Vectors::Rows { .. }, Some(content)) = (&vectors, content)
-            && (config.kmeans_start || config.codebook == Codebook::Fixed)
-            && content.dim == dim
-        {
+        let clustered = content.filter(|c| c.dim == dim && k > 0);
+        if config.codebook == Codebook::Fixed && k > 0 && clustered.is_none() {
+            let message = "needs content vectors as wide as the routing vectors, to start at";
+            return Err(Error::config("mos.codebook", "fixed", message));
+        }
+        let content_start = config.kmeans_start || config.codebook == Codebook::Fixed;
+        let started = clustered.filter(|_| content_start);
+        if let Some(content) = started {
             let mut rng = rng::stream(seed, "codebook/kmeans", &[]);
-            let start = kmeans(&content.values, dim, k, &mut rng);
-            builder.params.set(codes, start);
+            builder.params.set(codes, kmeans(&content.values[dim..], dim, k, &mut rng));
         }
         let themes = given.unwrap_or_else(|| vec![NO_THEME; items]).into_iter().map(f32::from).collect();
         Ok(Self {
             config: config.clone(),
             vectors,
             dim,
+            started: started.is_some(),
             codes,
             themes: builder.buffer_of("themes", 1, themes),
             lookup: builder.buffer_of("lookup", dim, Vec::new()),
@@ -151,6 +174,18 @@ impl Router {
         }
     }
 
+    /// Of the routing vectors of all items those that training has reached (content is always there).
+    fn learned_rows(&self, tables: &Tables, vectors: Vec<f32>) -> Vec<f32> {
+        match &self.vectors {
+            Vectors::Rows { table, .. } if tables.is_trained(*table) => {
+                let touched = |row: usize| tables.is_touched(*table, row);
+                let rows = vectors.chunks(self.dim).enumerate().filter(|(row, _)| touched(*row));
+                rows.flat_map(|(_, v)| v).copied().collect()
+            }
+            _ => vectors[self.dim.min(vectors.len())..].to_vec(),
+        }
+    }
+
     pub(super) fn assign(&self, vectors: &[f32], codes: &[f32]) -> Vec<u16> {
         let of = nearest(vectors, codes, self.dim);
         let known = vectors.chunks(self.dim).map(|v| v.iter().any(|x| *x != 0.0));
@@ -164,9 +199,19 @@ impl Router {
         let vectors = self.vectors_of_items(params, tables);
         let themes = self.assign(&vectors, params.get(self.codes).values());
         params.set_buffer(self.themes, themes.into_iter().map(f32::from).collect());
-        if self.compares() {
+        if self.compares() && matches!(self.vectors, Vectors::Map { .. }) {
             params.set_buffer(self.lookup, vectors);
         }
+    }
+
+    /// Routing vectors of the items of a scoring pass `[U, dim]`.
+    pub(super) fn looked_up(&self, pass: &Pass<'_>) -> Vec<f32> {
+        if let Vectors::Rows { table, .. } = &self.vectors {
+            return pass.tables.gather(*table, &pass.index.items).to_vec();
+        }
+        let all = pass.params.buffer(self.lookup);
+        let row = |i: &u32| &all[*i as usize * self.dim..(*i as usize + 1) * self.dim];
+        pass.index.items.iter().flat_map(row).copied().collect()
     }
 
     /// The routing vectors of this shard's items `[U, dim]`; adds losses, records codebook statistics.
@@ -204,10 +249,11 @@ impl Router {
                     pass.add_loss(weight, loss);
                 }
             }
+            Codebook::MovingAverage { .. } if !self.has_begun(pass.params) => {}
             Codebook::MovingAverage { commitment } => {
                 let codes = pass.params.get(self.codes).to_vec();
-                let rows: Vec<u32> =
-                    (0..looked).flat_map(|b| events.offsets.range(b)).map(|r| events.items[r]).collect();
+                let items = (0..looked).flat_map(|b| events.offsets.range(b)).map(|r| events.items[r]);
+                let rows: Vec<u32> = items.filter(|i| pass.index.items[*i as usize] != 0).collect();
                 let seen = ops::gather_rows(&mut pass.tape, &vectors, &rows);
                 let mut values = seen.to_vec();
                 let assigned = nearest(&values, &codes, self.dim);
@@ -227,14 +273,19 @@ impl Router {
         vectors
     }
 
-    /// Pairs of neighbouring behaviours of the first `looked` histories, equal pairs counted together.
-    fn neighbours(&self, events: &Events, looked: usize) -> Vec<(u32, u32, f32)> {
+    /// Whether a codebook of moving averages has codes to move: usage is zero until then.
+    fn has_begun(&self, params: &Params) -> bool {
+        params.buffer(self.usage).iter().any(|n| *n > 0.0)
+    }
+
+    /// Pairs of neighbouring behaviours of the first `looked` histories.
+    fn neighbours(&self, events: &Events, looked: usize) -> Vec<(u32, u32)> {
         let mut pairs = Vec::new();
         for range in (0..looked).map(|b| events.offsets.range(b)) {
             for t in range.clone() {
                 for lag in self.config.lags.iter().filter(|lag| t + **lag < range.end) {
                     if !self.config.same_session || events.sessions[t] == events.sessions[t + lag] {
-                        pairs.push((events.items[t], events.items[t + lag], 1.0));
+                        pairs.push((events.items[t], events.items[t + lag]));
                     }
                 }
             }
@@ -255,12 +306,17 @@ impl Router {
             return;
         }
         let (k, dim) = (self.config.codes, self.dim);
-        if at.step == (at.steps_per_epoch / 3).max(1) {
-            let vectors = self.vectors_of_items(params, tables);
-            let mut rng = rng::stream(at.seed, "codebook/kmeans", &[at.step]);
-            let start = kmeans(&vectors, dim, k, &mut rng);
-            params.set(self.codes, start);
-            params.set_buffer(self.usage, vec![1.0; k]);
+        if !self.has_begun(params) {
+            let begins = self.started || at.step >= (at.steps_per_epoch / 3).max(1);
+            if begins {
+                if !self.started {
+                    let vectors = self.vectors_of_items(params, tables);
+                    let mut rng = rng::stream(at.seed, "codebook/kmeans", &[at.step]);
+                    let learned = self.learned_rows(tables, vectors);
+                    params.set(self.codes, kmeans(&learned, dim, k, &mut rng));
+                }
+                params.set_buffer(self.usage, vec![1.0; k]);
+            }
             return;
         }
         let mut total = vec![0.0; k * (1 + dim)];
@@ -282,13 +338,12 @@ impl Router {
         }
         let mean = usage.iter().sum::<f32>() / k as f32;
         let dead: Vec<usize> = (0..k).filter(|c| usage[*c] < 0.1 * mean).collect();
-        if !dead.is_empty() && at.step > at.steps_per_epoch / 3 {
-            let vectors = self.vectors_of_items(params, tables);
-            let items = vectors.len() / dim;
+        if !dead.is_empty() {
+            let learned = self.learned_rows(tables, self.vectors_of_items(params, tables));
             let mut rng = rng::stream(at.seed, "codebook/revive", &[at.step]);
-            for c in dead {
-                let item = rng.random_range(0..items as u32) as usize;
-                let mut row = vectors[item * dim..(item + 1) * dim].to_vec();
+            for c in dead.into_iter().filter(|_| !learned.is_empty()) {
+                let item = rng.random_range(0..(learned.len() / dim) as u32) as usize;
+                let mut row = learned[item * dim..(item + 1) * dim].to_vec();
                 normalise(&mut row, dim);
                 codes[c * dim..(c + 1) * dim].copy_from_slice(&row);
                 usage[c] = mean;

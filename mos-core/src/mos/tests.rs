@@ -110,6 +110,13 @@ fn theme_dropout_hides_themes_in_training_alone() {
     assert_eq!(hidden(&subject.plan(&batch).1), (0, true));
     let (count, empty) = hidden(&subject.plan_in(Tape::training(), &batch).1);
     assert!((160..240).contains(&count) && empty, "{count} of 400 hidden");
+
+    let subject = Subject::new(&MosConfig { theme_dropout: 0.5, ..all_themes(RoutingUnit::Behaviour) }, 1);
+    let plan = subject.plan_in(Tape::training(), &batch).1;
+    for (s, gate) in plan.gates.iter().enumerate() {
+        let hidden = plan.evidence[plan.samples[s] as usize] == -0.5;
+        assert!(!hidden || *gate == 0.0, "a hidden theme still gates");
+    }
 }
 
 proptest! {

@@ -22,6 +22,7 @@ pub fn attend(
 ) -> Mat {
     let (b, d) = (offsets.segments(), rows.cols());
     assert_eq!((queries.rows(), queries.cols()), (b, heads * d), "attend: one query per head and segment");
+    assert_eq!(rows.rows(), offsets.rows(), "attend: offsets of other rows");
     let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
     count(heads * d * offsets.lengths().map(|n| n + keep(n)).sum::<usize>());
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
@@ -146,6 +147,7 @@ pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
 pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &Mat, b: &Mat) -> Mat {
     let (d, f, n) = (q.cols(), w.cols(), rows.rows());
     assert_eq!(w.rows(), 4 * d, "din_hidden: four blocks of w");
+    assert_eq!((n, q.rows()), (offsets.rows(), offsets.segments()), "din_hidden: offsets of other rows");
     count(2 * q.rows() * d * f + n * d * f);
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     let block = move |i: usize| i * d * f..(i + 1) * d * f;

@@ -239,7 +239,7 @@ pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
 }
 
 /// Softmax in place.
-pub(super) fn softmax(row: &mut [f32]) {
+pub(crate) fn softmax(row: &mut [f32]) {
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|x| *x = (*x - most).exp());
     let sum: f32 = row.iter().sum();

@@ -33,6 +33,7 @@ pub fn hash_pool(
     bits: usize,
 ) -> Mat {
     let (b, d) = (target.rows(), target.cols());
+    assert_eq!((rows.rows(), b), (offsets.rows(), offsets.segments()), "hash_pool: offsets of other rows");
     let wanted = signatures(target.values(), d, projections, hashes, bits);
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     tape.record(

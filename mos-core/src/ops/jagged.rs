@@ -8,6 +8,7 @@ use crate::{Mat, Offsets, Tape, cost::count};
 /// # Shapes
 /// `rows: [N, d]` → `[B, d]`
 pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
+    assert_eq!(rows.rows(), offsets.rows(), "segment_mean: offsets of other rows");
     let (d, b) = (rows.cols(), offsets.segments());
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     tape.record(
@@ -40,6 +41,8 @@ pub fn position_bucket(rank: usize, buckets: usize) -> usize {
 /// # Shapes
 /// `rows: [N, d]`, `table: [P, d]` → `[N, d]`
 pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat) -> Mat {
+    assert_eq!(rows.rows(), offsets.rows(), "add_positions: offsets of other rows");
+    assert_eq!(rows.cols(), table.cols(), "add_positions: widths differ");
     let (d, buckets) = (rows.cols(), table.rows());
     let longest = offsets.lengths().max().unwrap_or(0);
     let lookup: Vec<usize> = (0..longest).map(|r| position_bucket(r, buckets)).collect();
@@ -83,6 +86,8 @@ pub fn pool_blocks(tape: &mut Tape, rows: &Mat, offsets: &Offsets, size: usize) 
 /// # Shapes
 /// `scores: [N, 1]`, `rows: [N, d]` → `[B, d]`
 pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, offsets: &Offsets, soft: bool) -> Mat {
+    assert_eq!((scores.rows(), scores.cols()), (rows.rows(), 1), "weighted_sum: one score per row");
+    assert_eq!(rows.rows(), offsets.rows(), "weighted_sum: offsets of other rows");
     let (d, b) = (rows.cols(), offsets.segments());
     count(rows.rows() * d);
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());

@@ -12,6 +12,7 @@ use crate::{Mat, Tape, cost::count};
 /// # Shapes
 /// `logits: [B, 1]`, `labels: [B]` → `[1, 1]`
 pub fn bce_with_logits(tape: &mut Tape, logits: &Mat, labels: &[f32]) -> Mat {
+    assert_eq!((logits.rows(), logits.cols()), (labels.len(), 1), "bce_with_logits: one logit per label");
     let n = labels.len().max(1) as f32;
     let kept = labels.to_vec();
     tape.record(
@@ -46,6 +47,7 @@ pub fn mean_square(tape: &mut Tape, x: &Mat) -> Mat {
 /// # Shapes
 /// each `[1, 1]` → `[1, 1]`
 pub fn sum_scalars(tape: &mut Tape, parts: &[(&Mat, f32)]) -> Mat {
+    assert!(parts.iter().all(|(m, _)| (m.rows(), m.cols()) == (1, 1)), "sum_scalars: each part is [1, 1]");
     let inputs: Vec<&Mat> = parts.iter().map(|(m, _)| *m).collect();
     let weights: Vec<f32> = parts.iter().map(|(_, w)| *w).collect();
     let kept = weights.clone();
@@ -59,13 +61,13 @@ pub fn sum_scalars(tape: &mut Tape, parts: &[(&Mat, f32)]) -> Mat {
 
 const TINY: f32 = 1e-9;
 
-/// Minus the mutual information of the themes of paired items. With memberships p, J = Σ w p_i p_jᵀ over pairs (i, j, w),
+/// Minus the mutual information of the themes of paired items. With memberships p, J = Σ p_i p_jᵀ over pairs (i, j),
 /// made symmetric and scaled to sum 1, and π its row sums, the loss is −Σ J_kk' log((J_kk' + ε) / ((π_k + ε)(π_k' + ε))):
 /// low when neighbours agree and all themes are used. No pairs: zero.
 ///
 /// # Shapes
 /// `p: [U, K]` → `[1, 1]`
-pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32, f32)]) -> Mat {
+pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat {
     let k = p.cols();
     count(pairs.len() * k * k);
     let kept = pairs.to_vec();
@@ -74,9 +76,9 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32, f32)]) -
         (1, 1),
         |v| {
             let mut joint = vec![0.0; k * k];
-            for (i, j, w) in pairs {
+            for (i, j) in pairs {
                 let (a, b) = (&v[0][*i as usize * k..][..k], &v[0][*j as usize * k..][..k]);
-                (0..k).for_each(|r| axpy(w * a[r], b, &mut joint[r * k..(r + 1) * k]));
+                (0..k).for_each(|r| axpy(a[r], b, &mut joint[r * k..(r + 1) * k]));
             }
             let total: f32 = joint.iter().sum();
             if total <= 0.0 {
@@ -107,12 +109,12 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32, f32)]) -
                 return;
             }
             let g = back.out[0];
-            for (i, j, w) in &kept {
+            for (i, j) in &kept {
                 let (i, j) = (*i as usize * k, *j as usize * k);
                 for r in 0..k {
                     let row = &raw[r * k..(r + 1) * k];
-                    back.grads[0][i + r] += g * w * dot(row, &back.values[0][j..j + k]);
-                    axpy(g * w * back.values[0][i + r], row, &mut back.grads[0][j..j + k]);
+                    back.grads[0][i + r] += g * dot(row, &back.values[0][j..j + k]);
+                    axpy(g * back.values[0][i + r], row, &mut back.grads[0][j..j + k]);
                 }
             }
         },

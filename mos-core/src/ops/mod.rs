@@ -1,5 +1,5 @@
-//! Operations with hand-written backward passes. Each takes the [`crate::Tape`] first, reports its multiply-adds
-//! to [`crate::cost`], and keeps nothing when the tape does not record.
+//! Operations with hand-written backward passes, made of [`crate::Tape::record`]. Each takes the tape first and reports
+//! its multiply-adds to [`crate::cost`]. Nothing outlives an operation when the tape does not record.
 
 mod attention;
 mod dense;
@@ -18,6 +18,7 @@ pub use hash::{hash_pool, signatures};
 pub use jagged::{add_positions, pool_blocks, position_bucket, segment_mean, weighted_sum};
 pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
 
+pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 
 /// Sum of products, in eight lanes so that it vectorises; the order of additions is fixed.
