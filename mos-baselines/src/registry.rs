@@ -54,6 +54,8 @@ struct Plugin<F: ?Sized> {
     name: &'static str,
     line: &'static str,
     defaults: Value,
+    /// Whether options can be read at all, before there is any data.
+    check: fn(&str, &Value, &Value) -> Result<()>,
     make: Box<F>,
 }
 
@@ -147,7 +149,8 @@ impl Registry {
         let make = move |b: &mut Builder<'_>, given: &Value| -> Made {
             Ok(Box::new(new(b, &merged(name, &preset, given)?)?))
         };
-        self.encoders.push(Plugin { name, line, defaults, make: Box::new(make) });
+        let check = |name: &str, preset: &Value, given: &Value| merged::<C>(name, preset, given).map(drop);
+        self.encoders.push(Plugin { name, line, defaults, check, make: Box::new(make) });
     }
 
     /// Adds a mixture, made by `new` from its options and from a factory of experts. One type can stand under several
@@ -168,7 +171,8 @@ impl Registry {
         let make = move |b: &mut Builder<'_>, given: &Value, expert: &mut Expert<'_>| -> Made {
             Ok(Box::new(new(b, &merged(name, &preset, given)?, expert)?))
         };
-        self.mixtures.push(Plugin { name, line, defaults, make: Box::new(make) });
+        let check = |name: &str, preset: &Value, given: &Value| merged::<C>(name, preset, given).map(drop);
+        self.mixtures.push(Plugin { name, line, defaults, check, make: Box::new(make) });
     }
 
     /// Name, line and default options of each encoder.
@@ -179,6 +183,17 @@ impl Registry {
     /// Name, line and default options of each mixture.
     pub fn mixtures(&self) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
         self.mixtures.iter().map(|p| (p.name, p.line, &p.defaults))
+    }
+
+    /// Checks names and options of a cell as far as that goes without data.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn check(&self, spec: &Spec) -> Result<()> {
+        let encoder = find("encoder", &self.encoders, &spec.encoder)?;
+        (encoder.check)(encoder.name, &encoder.defaults, &spec.encoder_options)?;
+        let mixture = find("mixture", &self.mixtures, &spec.mixture)?;
+        (mixture.check)(mixture.name, &mixture.defaults, &spec.mixture_options)
     }
 
     /// Builds a cell. Every expert has its own positions.

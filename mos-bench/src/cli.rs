@@ -1,6 +1,6 @@
 //! The command line. A crate with plug-ins of its own calls [`main`] with its own registry.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -10,16 +10,11 @@ use mos_data::{
     sources::{SOURCES, Source, synthetic::SyntheticConfig, taobao::TaobaoItems},
 };
 
-use crate::{
-    config::Experiment,
-    experiment::{self, Folder},
-    results::Results,
-    tables,
-};
+use crate::{config::Experiment, experiment, folder::Folder, results::Results, tables};
 
 /// Trains and compares click models on long histories. Without a command: the quick tour on synthetic data.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -100,46 +95,41 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
         Some(Command::Run { config, run: args }) => {
             run(&Experiment::read(Some(&config), &args.set)?, &args, registry)
         }
-        Some(Command::Table { results }) => {
-            print(&Results::read(&results)?);
-            Ok(())
-        }
+        Some(Command::Table { results }) => say(&rendered(&Results::read(&results)?)),
         Some(Command::Data(DataCommand::Card { source, path, schema, json })) => {
             let source = source_of(&source, path, schema)?;
             let card = prepare(source.load()?, &source.task()?)?.card;
-            if json {
-                println!("{}", serde_json::to_string_pretty(&card)?);
-            } else {
-                print!("{card}");
-            }
-            Ok(())
+            if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
         }
         Some(Command::List { options }) => {
             let none = serde_json::Value::Null;
+            let mut text = String::new();
             for (kind, all) in [
                 ("encoders", registry.encoders().collect::<Vec<_>>()),
                 ("mixtures", registry.mixtures().collect()),
                 ("sources", SOURCES.map(|(name, line)| (name, line, &none)).into()),
             ] {
-                println!("{kind}");
+                text += &format!("{kind}\n");
                 for (name, line, defaults) in all {
-                    println!("  {name:<15} {line}");
+                    text += &format!("  {name:<15} {line}\n");
                     let defaults = defaults.as_object().filter(|_| options).into_iter().flatten();
-                    defaults.for_each(|(key, value)| println!("  {:<15}   {key} = {value}", ""));
+                    defaults.for_each(|(key, value)| text += &format!("  {:<15}   {key} = {value}\n", ""));
                 }
             }
-            Ok(())
+            say(&text)
         }
     }
 }
 
 fn source_of(name: &str, path: Option<PathBuf>, schema: Option<PathBuf>) -> anyhow::Result<Source> {
+    let given = path.is_some();
     let path =
         |what: &str| path.clone().with_context(|| format!("data card {name} needs the path of {what}"));
     if schema.is_some() && name != "csv" {
         bail!("--schema belongs to csv, not to {name}");
     }
     Ok(match name {
+        "synthetic" if given => bail!("data card synthetic reads nothing, so it takes no path"),
         "synthetic" => Source::Synthetic { generator: SyntheticConfig::default() },
         "taobao" => Source::Taobao { path: path("UserBehavior.csv")?, items: TaobaoItems::default() },
         "movielens" => Source::Movielens { path: path("the ratings")? },
@@ -164,25 +154,34 @@ fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::
         eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
         std::process::exit(130);
     })?;
-    let loaded = experiment.load().and_then(|data| {
+    let loaded = experiment.load().and_then(|(data, held_out)| {
         eprint!("{}", data.card);
         experiment::try_models(experiment, &data, registry)?;
-        Ok(data)
+        Ok((data, held_out))
     });
-    let data = match loaded {
-        Ok(data) => data,
+    let (data, held_out) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             folder.discard();
             return Err(error);
         }
     };
-    let results = experiment::run(experiment, &data, registry, &folder)?;
-    print(&results);
+    let results = experiment::run(experiment, &data, &held_out, registry, &folder)?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
-    println!("{} in {minutes:.1} minutes (results.json, tables.md, config.toml)", folder.path().display());
-    Ok(())
+    let place = folder.path().display();
+    let closing =
+        format!("{place} in {minutes:.1} minutes (results.json, tables.md, test.csv, config.toml)\n");
+    say(&(rendered(&results) + &closing))
 }
 
-fn print(results: &Results) {
-    println!("{}\n{}", tables::accuracy(results).to_terminal(), tables::cost(results).to_terminal());
+fn rendered(results: &Results) -> String {
+    tables::all(results).iter().map(|t| t.to_terminal() + "\n").collect()
+}
+
+/// Prints to standard output. A reader that has gone away (`| head`) is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
 use mos_core::{Adam, ModelConfig, TrainConfig};
 use mos_data::{
-    Dataset, TaskConfig, nearest_name, prepare,
+    Dataset, Sample, TaskConfig, nearest_name, prepare,
     sources::{Source, synthetic::SyntheticConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,17 @@ pub struct Experiment {
     pub train: TrainConfig,
 }
 
+/// The test samples. Training gets a data set without them.
+#[derive(Clone, Debug)]
+pub struct HeldOut(Vec<Sample>);
+
+impl HeldOut {
+    /// The samples, in the order of the split.
+    pub fn samples(&self) -> &[Sample] {
+        &self.0
+    }
+}
+
 /// A registered mixture with other options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,10 +110,15 @@ impl Experiment {
     /// # Errors
     /// A file that cannot be read, a key that does not exist, a value of the wrong kind; each names the place.
     pub fn read(path: Option<&Path>, overrides: &[String]) -> anyhow::Result<Self> {
+        let place = path.map_or("--set".to_owned(), |p| p.display().to_string());
         let mut table = match path {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                text.parse::<toml::Table>().with_context(|| path.display().to_string())?
+                let text = std::fs::read_to_string(path).context(place.clone())?;
+                if overrides.is_empty() {
+                    // Read as a whole, an error names its line and column.
+                    toml::from_str::<Self>(&text).context(place.clone())?;
+                }
+                text.parse::<toml::Table>().context(place.clone())?
             }
             None => toml::Table::try_from(Self::quick())?,
         };
@@ -130,7 +146,9 @@ impl Experiment {
                     .with_context(|| format!("--set {change}: {part} is not a table"))?;
             }
         }
-        let place = path.map_or("--set".to_owned(), |p| p.display().to_string());
+        if let Some(key) = not_finite(&table, "") {
+            bail!("{place}: {key} is not a finite number");
+        }
         let experiment: Self = toml::Value::Table(table).try_into().context(place)?;
         Ok(experiment)
     }
@@ -158,8 +176,10 @@ impl Experiment {
                 bail!("{what}: {} stands there twice", twice.1);
             }
         }
-        if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
-            bail!("name = {:?}: must be the name of a folder", self.name);
+        for name in self.variants.keys().chain([&self.name]) {
+            if name.is_empty() || name.contains(['/', '\\', '|']) || name.starts_with('.') {
+                bail!("{name:?}: the name of an experiment or variant must be the name of a file, without |");
+            }
         }
         let registered = |list: &[String], known: &[&str], what: &str| match list
             .iter()
@@ -191,14 +211,17 @@ impl Experiment {
             let near = nearest_name(name, used.iter().copied()).unwrap_or_default();
             bail!("options or variants of {name}, which is no row of the table; did you mean `{near}`?");
         }
+        for (mixture, spec) in self.cells() {
+            registry.check(&spec).with_context(|| format!("{} x {mixture}", spec.encoder))?;
+        }
         Ok(())
     }
 
-    /// Loads and prepares the data.
+    /// Loads and prepares the data, and takes the test part out of it.
     ///
     /// # Errors
     /// Those of the source.
-    pub fn load(&self) -> anyhow::Result<Dataset> {
+    pub fn load(&self) -> anyhow::Result<(Dataset, HeldOut)> {
         let task = self.task.clone().map_or_else(|| self.data.task(), Ok)?;
         let mut data = prepare(self.data.load()?, &task)?;
         let parts = [&data.splits.train, &data.splits.valid, &data.splits.test];
@@ -207,7 +230,8 @@ impl Experiment {
             let what = format!("samples whose history is cut to its last {} behaviours", self.max_length);
             data.card.dropped.insert(what, long as u64);
         }
-        Ok(data)
+        let held_out = HeldOut(std::mem::take(&mut data.splits.test));
+        Ok((data, held_out))
     }
 
     /// The cells of the table, in order: the name of the mixture's column, and what is built.
@@ -235,4 +259,13 @@ impl Experiment {
         hash.update(serde_json::to_vec(self)?);
         Ok(mos_data::rng::hex(hash))
     }
+}
+
+/// The dotted name of a number that is not finite: JSON, in which a configuration is hashed, has none.
+fn not_finite(table: &toml::Table, at: &str) -> Option<String> {
+    table.iter().find_map(|(key, value)| match value {
+        toml::Value::Float(x) if !x.is_finite() => Some(format!("{at}{key}")),
+        toml::Value::Table(inner) => not_finite(inner, &format!("{at}{key}.")),
+        _ => None,
+    })
 }

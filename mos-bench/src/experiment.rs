@@ -1,11 +1,7 @@
-//! Runs an experiment: every cell with every seed, side by side, resumable, into a run folder.
-//!
-//! The folder holds `config.toml` (resolved), one file per finished training in `trainings/`, `results.json` and
-//! `tables.md`. A training is repeatable to the bit, so an interrupted experiment only repeats what was unfinished.
+//! Runs an experiment: every cell with every seed, side by side, into a run folder.
 
 use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,104 +9,26 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use mos_baselines::{Registry, Spec};
-use mos_data::{Catalog, Dataset};
+use mos_data::{Catalog, Dataset, Sample};
 use rayon::prelude::*;
 
 use crate::{
-    config::Experiment,
+    config::{Experiment, HeldOut},
+    folder::{COMMIT, Folder},
     metrics::{GroupedAuc, auc},
-    results::{Cell, DataRecord, Results, RunRecord, Speed, write_whole},
+    results::{Cell, DataRecord, Results, RunRecord, Speed},
     stats::{bootstrap_users, resamples},
-    tables,
+    tables::{self, Table},
     train::{Trial, View, columns, test_record},
 };
-
-/// A run folder that is known to be writable.
-#[derive(Clone, Debug)]
-pub struct Folder {
-    path: PathBuf,
-    fresh: bool,
-}
-
-impl Folder {
-    /// Opens a folder for `experiment`: `out` itself, or the first free `runs/<name>`, `runs/<name>-2`, ...; with
-    /// `resume` the last one used.
-    ///
-    /// # Errors
-    /// A folder that cannot be written, holds another experiment, or (without `resume`) is taken.
-    pub fn open(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
-        let numbered = |n: usize| match n {
-            1 => PathBuf::from("runs").join(&experiment.name),
-            _ => PathBuf::from("runs").join(format!("{}-{n}", experiment.name)),
-        };
-        let path = out.map_or_else(
-            || {
-                let free = (1..).map(numbered).position(|p| !p.exists()).unwrap_or(0) + 1;
-                numbered(if resume { (free - 1).max(1) } else { free })
-            },
-            Path::to_owned,
-        );
-        let config = path.join("config.toml");
-        let text = toml::to_string_pretty(experiment)?;
-        if config.exists() {
-            if !resume {
-                bail!(
-                    "{}: holds a run already; add --resume to finish it, or name another --out",
-                    path.display()
-                );
-            }
-            if std::fs::read_to_string(&config)? != text {
-                bail!("{}: belongs to another configuration; resume needs the same one", path.display());
-            }
-        }
-        let fresh = !config.exists();
-        std::fs::create_dir_all(path.join("trainings")).with_context(|| path.display().to_string())?;
-        write_whole(&config, text.as_bytes())?;
-        Ok(Self { path, fresh })
-    }
-
-    /// Takes a folder back that [`Self::open`] made, before anything was trained.
-    pub fn discard(self) {
-        if self.fresh {
-            let _ = std::fs::remove_file(self.path.join("config.toml"));
-            // What is not empty stays: it is somebody else's.
-            let _ = std::fs::remove_dir(self.path.join("trainings"));
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn training(&self, name: &str, seed: u64) -> PathBuf {
-        self.path.join("trainings").join(format!("{name}-{seed}.json"))
-    }
-
-    /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
-    /// which says that both are there.
-    fn keep(&self, name: &str, seed: u64, record: &RunRecord, scores: &[f32]) -> anyhow::Result<()> {
-        let path = self.training(name, seed);
-        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
-        write_whole(&path.with_extension("f32"), &bytes)?;
-        write_whole(&path, serde_json::to_string(record)?.as_bytes())
-    }
-
-    /// Test scores of a finished training.
-    fn scores(&self, name: &str, seed: u64) -> anyhow::Result<Vec<f32>> {
-        let path = self.training(name, seed).with_extension("f32");
-        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    }
-}
 
 struct Job<'a> {
     name: String,
     trial: &'a Trial<'a>,
+    held_out: &'a HeldOut,
     seed: u64,
 }
 
@@ -129,11 +47,12 @@ pub fn try_models(experiment: &Experiment, data: &Dataset, registry: &Registry) 
 /// Trains whatever is not finished, writes results and tables, and returns the results.
 ///
 /// # Errors
-/// Names that do not exist, training that leaves the finite numbers, files that cannot be
-/// written.
+/// Names that do not exist, training that leaves the finite numbers, files that cannot be written, a folder that was filled
+/// from other data.
 pub fn run(
     experiment: &Experiment,
     data: &Dataset,
+    held_out: &HeldOut,
     registry: &Registry,
     folder: &Folder,
 ) -> anyhow::Result<Results> {
@@ -141,18 +60,27 @@ pub fn run(
     let trials = trials(experiment, data, registry, &catalog);
     let mut jobs = Vec::new();
     let mut records: BTreeMap<(String, u64), RunRecord> = BTreeMap::new();
+    let mut commits = BTreeSet::new();
     for (encoder, mixture, trial) in &trials {
         let name = format!("{encoder}-{mixture}");
         for seed in &experiment.seeds {
-            match std::fs::read_to_string(folder.training(&name, *seed)) {
-                Ok(text) => {
-                    records.insert((name.clone(), *seed), serde_json::from_str(&text)?);
+            match folder.finished(&name, *seed, data, held_out.samples().len())? {
+                Some((record, commit)) => {
+                    records.insert((name.clone(), *seed), record);
+                    commits.insert(commit);
                 }
-                Err(_) => jobs.push(Job { name: name.clone(), trial, seed: *seed }),
+                None => jobs.push(Job { name: name.clone(), trial, held_out, seed: *seed }),
             }
         }
     }
-    train_all(experiment, &jobs, folder, &mut records)?;
+    if commits.iter().any(|c| c != COMMIT) {
+        eprintln!("warning: some trainings were made by commit {commits:?}, this is {COMMIT}");
+    }
+    if !jobs.is_empty() {
+        commits.insert(COMMIT.to_owned());
+    }
+    folder.keep_test(data, held_out)?;
+    train_all(&jobs, data, folder, &mut records)?;
     let mut cells = Vec::new();
     let bar = progress(trials.len() as u64, "timing");
     for (encoder, mixture, trial) in &trials {
@@ -163,35 +91,36 @@ pub fn run(
     }
     bar.finish_and_clear();
     if experiment.controls {
-        cells.extend(unlearned(experiment, data));
+        cells.extend(unlearned(experiment, data, held_out));
     }
-    let labels: Vec<f32> = data.splits.test.iter().map(|s| s.label).collect();
+    let test = held_out.samples();
+    let labels: Vec<f32> = test.iter().map(|s| s.label).collect();
     let bayes = data.bayes_test.as_ref().map(|b| b.iter().map(|p| *p as f32).collect::<Vec<_>>());
     let mut results = Results {
         data: DataRecord {
             name: data.name.clone(),
             sha256: data.sha256.clone(),
             split_sha256: data.split_sha256.clone(),
+            label: data.label.to_string(),
             users: data.interactions.users(),
             items: data.catalog.items - 1,
             train_samples: data.splits.train.len(),
             valid_samples: data.splits.valid.len(),
-            test_samples: data.splits.test.len(),
+            test_samples: test.len(),
             bayes_auc: bayes.and_then(|b| auc(&b, &labels)),
         },
         config_sha256: experiment.sha256()?,
-        commit: commit(),
+        commit: commits.into_iter().collect::<Vec<_>>().join("+"),
         seeds: experiment.seeds.clone(),
         environment: environment(),
         cells,
     };
     results.compare();
-    compare_users(&mut results, data, folder)?;
+    compare_users(&mut results, held_out, folder)?;
     let json = serde_json::to_string_pretty(&results)? + "\n";
-    write_whole(&folder.path.join("results.json"), json.as_bytes())?;
-    let markdown =
-        format!("{}\n{}", tables::accuracy(&results).to_markdown(), tables::cost(&results).to_markdown());
-    write_whole(&folder.path.join("tables.md"), markdown.as_bytes())?;
+    folder.write("results.json", json.as_bytes())?;
+    let markdown: Vec<String> = tables::all(&results).iter().map(Table::to_markdown).collect();
+    folder.write("tables.md", markdown.join("\n").as_bytes())?;
     Ok(results)
 }
 
@@ -213,7 +142,9 @@ fn trials<'a>(
         for (name, encoder, view) in
             [("target_only", "mean", View::Dropped), ("shuffled_history", twin.as_str(), View::Shuffled)]
         {
-            out.push((name.into(), "none".into(), trial(Spec::new(encoder, "none"), view)));
+            let encoder_options = experiment.options.get(encoder).cloned().unwrap_or_default();
+            let spec = Spec { encoder_options, ..Spec::new(encoder, "none") };
+            out.push((name.into(), "none".into(), trial(spec, view)));
         }
     }
     out
@@ -221,14 +152,14 @@ fn trials<'a>(
 
 /// Works through the jobs with one thread each, as many at a time as there are threads.
 fn train_all(
-    experiment: &Experiment,
     jobs: &[Job<'_>],
+    data: &Dataset,
     folder: &Folder,
     records: &mut BTreeMap<(String, u64), RunRecord>,
 ) -> anyhow::Result<()> {
     let workers = rayon::current_num_threads().min(jobs.len());
     let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
-    let bar = progress((jobs.len() * experiment.epochs * experiment.validations) as u64, "training");
+    let bar = progress(jobs.iter().map(|j| j.trial.validations()).sum(), "training");
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, RunRecord)>> = Mutex::new(Vec::new());
     let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
@@ -244,11 +175,13 @@ fn train_all(
                 bar.inc(1);
                 !stop()
             };
-            let record = pool
-                .install(|| job.trial.run(job.seed, &tick))
-                .with_context(|| format!("{}, seed {}", job.name, job.seed))?;
-            let Some((record, scores)) = record else { break };
-            folder.keep(&job.name, job.seed, &record, &scores)?;
+            let trained = pool.install(|| {
+                let fitted = job.trial.fit(job.seed, &tick)?;
+                fitted.map(|fitted| job.trial.test(fitted, job.held_out)).transpose()
+            });
+            let trained = trained.with_context(|| format!("{}, seed {}", job.name, job.seed))?;
+            let Some((record, scores)) = trained else { break };
+            folder.keep(&job.name, data, &record, &scores)?;
             if let (Ok(mut done), Some(at)) = (done.lock(), jobs.iter().position(|j| std::ptr::eq(j, job))) {
                 done.push((at, record));
             }
@@ -275,9 +208,18 @@ fn train_all(
 }
 
 /// Fills the differences to the plain encoder with their intervals over users.
-fn compare_users(results: &mut Results, data: &Dataset, folder: &Folder) -> anyhow::Result<()> {
-    let (labels, users) = columns(&data.splits.test);
-    let draws = resamples(data.interactions.users(), 500, 0);
+fn compare_users(results: &mut Results, held_out: &HeldOut, folder: &Folder) -> anyhow::Result<()> {
+    let (labels, users) = columns(held_out.samples());
+    // Users of the test part, numbered anew: nobody else can be drawn.
+    let mut numbers = BTreeMap::new();
+    let users: Vec<u32> = users
+        .iter()
+        .map(|user| {
+            let next = numbers.len() as u32;
+            *numbers.entry(*user).or_insert(next)
+        })
+        .collect();
+    let draws = resamples(numbers.len(), 500, 0);
     let runs = |cell: &Cell| -> anyhow::Result<Option<Vec<GroupedAuc>>> {
         let name = format!("{}-{}", cell.encoder, cell.mixture);
         let scores =
@@ -302,8 +244,8 @@ fn compare_users(results: &mut Results, data: &Dataset, folder: &Folder) -> anyh
 /// Controls that learn nothing: `popularity`, the target's number of positive training samples, and `repetition`, how
 /// often the target stands in the history. Where negatives are sampled, the second says how much of the task is solved by
 /// knowing what the user has had before.
-fn unlearned(experiment: &Experiment, data: &Dataset) -> [Cell; 2] {
-    let test = &data.splits.test;
+fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Cell; 2] {
+    let test = held_out.samples();
     let mut clicks = vec![0.0f32; data.catalog.items];
     data.splits.train.iter().for_each(|s| clicks[s.item as usize] += s.label);
     let popularity: Vec<f32> = test.iter().map(|s| clicks[s.item as usize]).collect();
@@ -314,14 +256,22 @@ fn unlearned(experiment: &Experiment, data: &Dataset) -> [Cell; 2] {
     });
     [("popularity", popularity), ("repetition", repetition.collect())].map(|(name, scores)| {
         let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, test, false)).collect();
-        Cell::new(name, "none", runs, None)
+        let mut cell = Cell::new(name, "none", runs, None);
+        // Nothing was drawn, so there is no interval.
+        for interval in [&mut cell.auc, &mut cell.gauc].into_iter().flatten() {
+            (interval.lo, interval.hi) = (None, None);
+        }
+        cell
     })
 }
 
-/// Median of three training steps and three scorings of one batch, after one of each that is not counted.
+/// Median of three training steps and three scorings of one batch spread over the training part, with fresh weights, after
+/// one of each that is not counted.
 fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
     let samples = &trial.data.splits.train;
-    let batch = trial.batch(&samples[..trial.experiment.batch.min(samples.len())]);
+    let size = trial.experiment.batch.min(samples.len());
+    let spread: Vec<Sample> = (0..size).map(|i| samples[i * samples.len() / size]).collect();
+    let batch = trial.batch(&spread);
     let mut model = trial.model(0)?;
     let median = |work: &mut dyn FnMut() -> mos_core::Result<()>| -> mos_core::Result<f64> {
         work()?;
@@ -334,7 +284,8 @@ fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
         times.sort_by(f64::total_cmp);
         Ok(times[1] * 1e6 / batch.len() as f64)
     };
-    let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 100).map(|_| ()))?;
+    // An epoch of one step: whatever waits for a part of an epoch has begun after the step that is not counted.
+    let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 1).map(|_| ()))?;
     model.prepare_scoring();
     Ok(Speed { train, score: median(&mut || model.score(&batch).map(|_| ()))? })
 }
@@ -347,17 +298,6 @@ fn progress(total: u64, what: &'static str) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// The commit of the source that this program was built from.
-fn commit() -> String {
-    let source = env!("CARGO_MANIFEST_DIR");
-    let git = std::process::Command::new("git")
-        .args(["-C", source, "describe", "--always", "--dirty", "--abbrev=12"])
-        .output();
-    let text =
-        git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-    text.filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".into())
 }
 
 /// What the figures may depend on beyond data, configuration and commit: bits are the same for any number of threads, but

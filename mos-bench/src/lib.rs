@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod experiment;
+pub mod folder;
 pub mod metrics;
 pub mod results;
 pub mod stats;

@@ -48,6 +48,8 @@ pub struct GAuc {
     pub groups_used: usize,
     /// All groups.
     pub groups_total: usize,
+    /// Samples in groups with both classes.
+    pub samples_used: usize,
 }
 
 /// Grouped AUC; groups are users in this workspace.
@@ -58,7 +60,7 @@ pub fn gauc(scores: &[f32], labels: &[f32], groups: &[u32], weight: GroupWeight)
         s.push(*score);
         l.push(*label);
     }
-    let (mut sum, mut mass, mut used) = (0.0, 0.0, 0);
+    let (mut sum, mut mass, mut used, mut samples_used) = (0.0, 0.0, 0, 0);
     for (s, l) in members.values() {
         if let Some(auc) = auc(s, l) {
             let w = match weight {
@@ -67,9 +69,15 @@ pub fn gauc(scores: &[f32], labels: &[f32], groups: &[u32], weight: GroupWeight)
                 GroupWeight::Uniform => 1.0,
             };
             (sum, mass, used) = (sum + w * auc, mass + w, used + 1);
+            samples_used += l.len();
         }
     }
-    GAuc { value: (mass > 0.0).then(|| sum / mass), groups_used: used, groups_total: members.len() }
+    GAuc {
+        value: (mass > 0.0).then(|| sum / mass),
+        groups_used: used,
+        groups_total: members.len(),
+        samples_used,
+    }
 }
 
 /// Mean negative log likelihood in nats, from logits. `None` without samples or with a logit that is not a number.
@@ -120,7 +128,7 @@ impl GroupedAuc {
     }
 
     /// The AUC when group g counts `weights[g]` times; `None` if one class has no weight.
-    pub fn auc(&self, weights: &[u32]) -> Option<f64> {
+    pub fn auc(&self, weights: &[u8]) -> Option<f64> {
         // Pairs won by the positives of finished ties; positives so far; both of the current tie.
         let (mut won, mut above, mut negatives) = (0.0, 0.0, 0.0);
         let (mut tie_positive, mut tie_negative) = (0.0, 0.0);

@@ -17,6 +17,8 @@ pub struct DataRecord {
     pub sha256: String,
     /// Hash of the samples.
     pub split_sha256: String,
+    /// What is predicted.
+    pub label: String,
     /// Users.
     pub users: usize,
     /// Items.
@@ -46,6 +48,8 @@ pub struct RunRecord {
     pub gauc_uniform: Option<f64>,
     /// Share of users with both labels.
     pub gauc_users: f64,
+    /// Share of samples that are theirs.
+    pub gauc_samples: f64,
     /// Test log loss.
     pub logloss: Option<f64>,
     /// Test calibration error, 15 bins.
@@ -135,7 +139,8 @@ pub struct Results {
     pub data: DataRecord,
     /// Hash of the resolved configuration.
     pub config_sha256: String,
-    /// Commit of the code, `unknown` outside a checkout.
+    /// Commit that the trainings were made with (several, joined by +, where a run was resumed by another build);
+    /// `unknown` outside a checkout.
     pub commit: String,
     /// Seeds.
     pub seeds: Vec<u64>,
@@ -219,17 +224,4 @@ impl Results {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
-}
-
-/// Writes a file beside its place and then renames it, so that a reader never sees half of it.
-///
-/// # Errors
-/// The file system's.
-pub fn write_whole(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
-    std::fs::write(part, content)
-        .and_then(|()| std::fs::rename(part, path))
-        .with_context(|| path.display().to_string())
 }

@@ -57,33 +57,37 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> Option<Paired> {
     Some(Paired { mean, lo, hi, p })
 }
 
-/// Percentile interval of the mean over seeds of AUC(a) - AUC(b) when users are drawn again with replacement (`draws`
-/// times): events of one user are not independent. `None` if a draw has no AUC.
-pub fn bootstrap_users(a: &[GroupedAuc], b: &[GroupedAuc], weights: &[Vec<u32>]) -> Option<Interval> {
-    let mean = |runs: &[GroupedAuc], w: &[u32]| -> Option<f64> {
+/// Mean over seeds of AUC(a) - AUC(b), with its percentile interval when users are drawn again with replacement, as often
+/// as there are `draws`: events of one user are not independent. `None` if a draw has no AUC.
+pub fn bootstrap_users(a: &[GroupedAuc], b: &[GroupedAuc], draws: &[Vec<u8>]) -> Option<Interval> {
+    let mean = |runs: &[GroupedAuc], w: &[u8]| -> Option<f64> {
         let all = runs.iter().map(|r| r.auc(w)).collect::<Option<Vec<f64>>>()?;
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     };
-    let mut all = weights
+    let difference = |w: &[u8]| Some(mean(a, w)? - mean(b, w)?);
+    let mut all = draws
         .par_iter()
-        .map(|w| Some(mean(a, w)? - mean(b, w)?))
+        .map(|w| difference(w))
         .collect::<Option<Vec<f64>>>()
         .filter(|all| !all.is_empty())?;
-    let mean = all.iter().sum::<f64>() / all.len() as f64;
     all.sort_by(f64::total_cmp);
     let at = |q: f64| all[((all.len() - 1) as f64 * q).round() as usize];
-    Some(Interval { mean, lo: Some(at(0.025)), hi: Some(at(0.975)) })
+    let once = vec![1; draws[0].len()];
+    Some(Interval { mean: difference(&once)?, lo: Some(at(0.025)), hi: Some(at(0.975)) })
 }
 
-/// How often each of `users` is drawn, `draws` times.
-pub fn resamples(users: usize, draws: usize, seed: u64) -> Vec<Vec<u32>> {
+/// How often each of `users` is drawn, `draws` times. (More often than 255 times does not happen.)
+pub fn resamples(users: usize, draws: usize, seed: u64) -> Vec<Vec<u8>> {
     let one = |draw: usize| {
         let mut rng = mos_data::rng::stream(seed, "bootstrap", &[draw as u64]);
-        let mut weights = vec![0; users];
-        (0..users).for_each(|_| weights[rng.random_range(0..users as u32) as usize] += 1);
+        let mut weights = vec![0u8; users];
+        for _ in 0..users {
+            let weight = &mut weights[rng.random_range(0..users as u32) as usize];
+            *weight = weight.saturating_add(1);
+        }
         weights
     };
-    (0..draws).map(one).collect()
+    (0..draws).into_par_iter().map(one).collect()
 }
 
 /// Holm's step-down correction: p values that can be read at one level for the whole family.
@@ -125,7 +129,7 @@ mod tests {
         let good: Vec<f32> = labels.iter().zip(&chance).map(|(l, c)| l * 1e7 + c).collect();
         let run = |s: &[f32]| vec![GroupedAuc::new(s, &labels, &users).unwrap()];
         let draws = resamples(60, 200, 1);
-        assert!(draws.iter().all(|w| w.iter().sum::<u32>() == 60));
+        assert!(draws.iter().all(|w| w.iter().map(|n| u32::from(*n)).sum::<u32>() == 60));
         let gain = bootstrap_users(&run(&good), &run(&chance), &draws).unwrap();
         assert!(gain.lo > Some(0.1) && gain.hi > gain.lo, "{gain:?}");
         let none = bootstrap_users(&run(&good), &run(&good), &draws).unwrap();

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    results::{Cell, Results},
-    stats::{Interval, Paired},
+    results::{Cell, Results, RunRecord},
+    stats::{Interval, Paired, t_interval},
 };
 
 /// A titled table with notes below.
@@ -70,6 +70,41 @@ fn name(cell: &Cell) -> String {
     if cell.collapsed() { format!("{} †", cell.encoder) } else { cell.encoder.clone() }
 }
 
+/// Every table of a run.
+pub fn all(results: &Results) -> [Table; 3] {
+    [accuracy(results), weightings(results), cost(results)]
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// gAUC in its three weightings.
+pub fn weightings(results: &Results) -> Table {
+    let header = ["encoder", "mixture", "by impressions", "by positives", "unweighted"];
+    let over = |c: &Cell, metric: fn(&RunRecord) -> Option<f64>| {
+        let mean = t_interval(&c.runs.iter().map(metric).collect::<Option<Vec<_>>>()?);
+        mean.map(|m| format!("{:.4}", m.mean))
+    };
+    let row = |c: &Cell| {
+        let metrics: [fn(&RunRecord) -> Option<f64>; 3] =
+            [|r| r.gauc, |r| r.gauc_positives, |r| r.gauc_uniform];
+        let values = metrics.map(|m| over(c, m).unwrap_or("–".into()));
+        [name(c), c.mixture.clone()].into_iter().chain(values).collect()
+    };
+    let run = results.cells.iter().flat_map(|c| &c.runs).next();
+    let (users, samples) = run.map_or((0.0, 0.0), |r| (100.0 * r.gauc_users, 100.0 * r.gauc_samples));
+    Table {
+        title: format!("gAUC over users on {}", results.data.name),
+        header: header.map(Into::into).into(),
+        rows: results.cells.iter().map(row).collect(),
+        notes: vec![format!(
+            "Means over seeds of the users' AUC. {users:.1} % of the users have both labels, and {samples:.1} % of the samples \
+             are theirs; the others are left out."
+        )],
+    }
+}
+
 /// Accuracy of every cell, with its differences to the plain encoder and to `scales`.
 pub fn accuracy(results: &Results) -> Table {
     let header = [
@@ -102,24 +137,24 @@ pub fn accuracy(results: &Results) -> Table {
         ]
     };
     let data = &results.data;
-    let users = results.cells.iter().flat_map(|c| &c.runs).next().map_or(0.0, |r| r.gauc_users);
     let mut notes = vec![
         format!(
-            "Test part of {}: {} samples, {} seeds; ± and brackets: 95 % t interval over seeds; * p < 0.05, paired t, Holm \
-             over the table.",
+            "Test part of {}: {} samples, {} seeds; predicted: {}. ± and brackets: 95 % t interval over seeds; * p < 0.05, \
+             paired t, Holm over the differences of one column.",
             data.name,
             data.test_samples,
-            results.seeds.len()
+            results.seeds.len(),
+            data.label
         ),
         "Same, over users: 95 % percentile interval when users are drawn again, 500 times, mean over seeds."
             .into(),
         "ECE: expected calibration error, 15 equal-width bins.".into(),
-        format!("gAUC: users weighted by impressions, {:.1} % of users have both labels.", 100.0 * users),
+        "gAUC: users weighted by impressions; the other weightings have a table of their own.".into(),
         format!(
             "data {}, split {}, configuration {}, commit {}",
-            &data.sha256[..12],
-            &data.split_sha256[..12],
-            &results.config_sha256[..12],
+            short(&data.sha256),
+            short(&data.split_sha256),
+            short(&results.config_sha256),
             results.commit
         ),
     ];
@@ -130,7 +165,11 @@ pub fn accuracy(results: &Results) -> Table {
         notes.push("† a run with AUC below 0.55 or undefined: it did not learn.".into());
     }
     Table {
-        title: format!("Accuracy on {}", data.name),
+        title: format!(
+            "Accuracy on {}{}",
+            data.name,
+            if data.label.contains("sampled") { ", sampled negatives" } else { "" }
+        ),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().map(row).collect(),
         notes,
@@ -174,7 +213,8 @@ pub fn cost(results: &Results) -> Table {
         rows: results.cells.iter().filter(|c| c.params.dense > 0).map(row).collect(),
         notes: vec![
             "MACs: multiply-adds executed to score one test sample at its own history length, no padding; 1 MAC = 2 FLOPs. \
-             Softmax, norms, element-wise operations, pooling sums and look-ups are not counted."
+             Softmax, norms, element-wise operations, pooling sums and look-ups are not counted. Times: one batch with fresh \
+             weights, all threads, median of three."
                 .into(),
         ],
     }

@@ -7,7 +7,7 @@ use mos_core::{Cost, CtrModel, model::Weights};
 use mos_data::{Batch, Catalog, Dataset, Sample, shuffled_order};
 
 use crate::{
-    config::Experiment,
+    config::{Experiment, HeldOut},
     metrics::{GroupWeight, auc, ece, gauc, log_loss},
     results::{ParamCount, RunRecord},
 };
@@ -62,24 +62,42 @@ impl Trial<'_> {
         batch
     }
 
-    fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<Vec<f32>> {
-        let parts = samples.chunks(self.experiment.batch).map(|chunk| model.score(&self.batch(chunk)));
-        Ok(parts.collect::<mos_core::Result<Vec<_>>>()?.concat())
+    /// Logits of samples and the multiply-adds executed for them.
+    fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<(Vec<f32>, Cost)> {
+        let (mut scores, mut cost) = (Vec::with_capacity(samples.len()), Cost::default());
+        for chunk in samples.chunks(self.experiment.batch) {
+            let (part, of_part) = model.score_counted(&self.batch(chunk))?;
+            scores.extend(part);
+            cost = cost + of_part;
+        }
+        Ok((scores, cost))
     }
 
-    /// Trains with one seed, keeps the weights with the best validation AUC + gAUC, and scores the test part once. Returns
-    /// the record and the test scores.
-    /// `tick` is called after each validation and says whether to go on.
+    fn steps_per_epoch(&self) -> u64 {
+        self.data.splits.train.len().div_ceil(self.experiment.batch) as u64
+    }
+
+    /// Steps between two validations.
+    fn every(&self) -> u64 {
+        self.steps_per_epoch().div_ceil(self.experiment.validations as u64)
+    }
+
+    /// Validations of a whole training.
+    pub fn validations(&self) -> u64 {
+        self.steps_per_epoch().div_ceil(self.every()) * self.experiment.epochs as u64
+    }
+
+    /// Trains with one seed and keeps the weights with the best validation AUC + gAUC. `tick` is called after each
+    /// validation and says whether to go on.
     ///
     /// # Errors
     /// Training that leaves the finite numbers. `Ok(None)` if `tick` stopped it.
-    pub fn run(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<(RunRecord, Vec<f32>)>> {
+    pub fn fit(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<Fitted>> {
         let started = Instant::now();
         let (x, train) = (self.experiment, &self.data.splits.train);
         let mut model = self.model(seed)?;
-        let per_epoch = train.len().div_ceil(x.batch) as u64;
+        let (per_epoch, every) = (self.steps_per_epoch(), self.every());
         let total = per_epoch * x.epochs as u64;
-        let every = per_epoch.div_ceil(x.validations as u64);
         let mut step = 0;
         let mut best: Option<(Option<f64>, u64, Weights)> = None;
         for epoch in 0..x.epochs as u64 {
@@ -91,7 +109,7 @@ impl Trial<'_> {
                 let in_epoch = in_epoch as u64 + 1;
                 if in_epoch.is_multiple_of(every) || in_epoch == per_epoch {
                     model.prepare_scoring();
-                    let scores = self.scores(&model, &self.data.splits.valid)?;
+                    let (scores, _) = self.scores(&model, &self.data.splits.valid)?;
                     let (labels, users) = columns(&self.data.splits.valid);
                     let by_user = gauc(&scores, &labels, &users, GroupWeight::Impressions).value;
                     let value = auc(&scores, &labels).map(|auc| auc + by_user.unwrap_or(auc));
@@ -109,18 +127,23 @@ impl Trial<'_> {
             model.restore(weights);
             (valid, best_step) = (value, at);
         }
-        let test = &self.data.splits.test;
-        let scores = self.scores(&model, test)?;
-        let (mut macs, mut counted) = (Cost::default(), 0);
-        for chunk in test.chunks(x.batch).take(8) {
-            macs = macs + model.costs(&self.batch(chunk))?.0;
-            counted += chunk.len() as u64;
-        }
-        let per_sample = |n: u64| (n + counted / 2) / counted;
+        Ok(Some(Fitted { model, seed, valid, best_step, started }))
+    }
+
+    /// Scores the held-out part, once; returns the record and the scores.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> mos_core::Result<(RunRecord, Vec<f32>)> {
+        let Fitted { model, seed, valid, best_step, started } = fitted;
+        let samples = held_out.samples();
+        let (scores, cost) = self.scores(&model, samples)?;
+        let n = samples.len().max(1) as u64;
+        let per_sample = |macs: u64| (macs + n / 2) / n;
         let macs = Cost {
-            encoder: per_sample(macs.encoder),
-            router: per_sample(macs.router),
-            head: per_sample(macs.head),
+            encoder: per_sample(cost.encoder),
+            router: per_sample(cost.router),
+            head: per_sample(cost.head),
         };
         let (embedding, dense) = model.parameters();
         let record = RunRecord {
@@ -129,10 +152,20 @@ impl Trial<'_> {
             macs,
             params: ParamCount { embedding, dense },
             seconds: started.elapsed().as_secs_f64(),
-            ..test_record(seed, &scores, test, true)
+            ..test_record(seed, &scores, samples, true)
         };
-        Ok(Some((record, scores)))
+        Ok((record, scores))
     }
+}
+
+/// A trained model, with the weights of its best validation.
+#[derive(Debug)]
+pub struct Fitted {
+    model: CtrModel,
+    seed: u64,
+    valid: Option<f64>,
+    best_step: u64,
+    started: Instant,
 }
 
 /// Labels and users of samples.
@@ -152,6 +185,7 @@ pub fn test_record(seed: u64, scores: &[f32], test: &[Sample], logits: bool) -> 
         gauc_positives: by(GroupWeight::Positives).value,
         gauc_uniform: by(GroupWeight::Uniform).value,
         gauc_users: main.groups_used as f64 / main.groups_total.max(1) as f64,
+        gauc_samples: main.samples_used as f64 / labels.len().max(1) as f64,
         logloss: if logits { log_loss(scores, &labels) } else { None },
         ece: if logits { ece(scores, &labels) } else { None },
         valid: None,

@@ -144,7 +144,26 @@ fn resume_and_threads_give_the_same_bits() {
     std::fs::remove_file(b.join("results.json")).unwrap();
     run("b", "2", true);
     assert_eq!(timeless(&a), timeless(&b), "a resumed run differs");
-    bench(folder.path()).args(["--out", "a"]).args(TINY).assert().code(2);
+    let refused = |args: &[&str], wanted: &str| {
+        let output = bench(folder.path()).args(args).args(TINY).assert().code(2).get_output().clone();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(message.contains(wanted), "{args:?} said: {message}");
+    };
+    refused(&["--out", "a"], "holds a run already");
+    refused(&["--out", "c", "--resume"], "holds no run to resume");
+    refused(&["--resume"], "no folder runs/quick... holds a run of this configuration");
+    refused(&["--out", "a", "--resume", "--set", "batch=64"], "belongs to another configuration");
+    // What was stored is not trusted blindly.
+    let (json, scores) = (a.join("trainings/twin-mos-1.json"), a.join("trainings/twin-mos-1.f32"));
+    let (record, bytes) = (std::fs::read_to_string(&json).unwrap(), std::fs::read(&scores).unwrap());
+    assert_eq!(std::fs::read_to_string(a.join("test.csv")).unwrap().lines().count(), 1 + bytes.len() / 4);
+    std::fs::write(&scores, &bytes[..bytes.len() - 4]).unwrap();
+    refused(&["--out", "a", "--resume"], "scores are damaged");
+    std::fs::write(&scores, &bytes).unwrap();
+    std::fs::write(&json, &record[..40]).unwrap();
+    refused(&["--out", "a", "--resume"], "twin-mos-1.json: delete it to train this again");
+    std::fs::write(&json, record.replace("\"split_sha256\":\"", "\"split_sha256\":\"0")).unwrap();
+    refused(&["--out", "a", "--resume"], "was trained on other data");
 }
 
 #[test]
@@ -154,9 +173,15 @@ fn bad_input_ends_with_a_message_and_code_2() {
     std::fs::write(&blocked, "").unwrap();
     std::fs::write(folder.path().join("cut.csv.gz"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
     std::fs::write(folder.path().join("bad.toml"), "name = 'x'\nsorce = 'y'\n").unwrap();
+    std::fs::write(folder.path().join("kind.toml"), "name = 'x'\nencoders = 'twin'\n").unwrap();
     for (args, wanted) in [
         (vec!["--set", "epoch=3"], "unknown field `epoch`"),
         (vec!["--set", "encoders=[\"twim\"]"], "did you mean `twin`"),
+        (vec!["--set", "train.clip=nan"], "train.clip is not a finite number"),
+        (vec!["--set", "variants.a/b={ of = 'mos', options = {} }"], "must be the name of a file"),
+        (vec!["--set", "epochs=3", "list"], "cannot be used with"),
+        (vec!["data", "card", "synthetic", "here"], "takes no path"),
+        (vec!["--set", "data.generator.events=9223372036854775807"], "at most 100 million users"),
         (vec!["--set", "train.clip=0"], "train.clip = 0: must be positive"),
         (vec!["--set", "train.adam.lr=-0.1"], "train.adam.lr = -0.1: must be positive"),
         (vec!["--set", "epochs=0"], "must not be empty or 0"),
@@ -165,7 +190,8 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "encoders=[\"twin\",\"twin\"]"], "twin stands there twice"),
         (vec!["--set", "options.moss.codes=3"], "did you mean `mos`"),
         (vec!["--set", "options.mos.code=3"], "mean x mos: mos = {\"code\":3}: unknown field `code`"),
-        (vec!["--set", "options.mos.codes=0"], "mos.codes = 0: must lie between 1 and 255"),
+        (vec!["--set", "options.mos.codes=0"], "mean x mos: mos.codes = 0: must lie between 1 and 255"),
+        (vec!["run", "--config", "kind.toml"], "kind.toml: TOML parse error at line 2, column 12"),
         (vec!["run", "--config", "absent.toml"], "absent.toml"),
         (vec!["--out", "file/below"], "file/below"),
         (vec!["data", "card", "taobo"], "did you mean taobao?"),
@@ -210,7 +236,9 @@ fn results_keep_their_contract() {
             }
             let is_interval = |value: &Value| {
                 value["mean"].is_f64()
-                    && ["lo", "hi"].iter().all(|end| value.get(end).is_some_and(|v| v.is_f64() == interval))
+                    && ["lo", "hi"]
+                        .iter()
+                        .all(|end| value.get(end).is_some_and(|v| v.is_f64() == (interval && learned)))
             };
             assert!(is_interval(&cell["auc"]) && is_interval(&cell["gauc"]), "{name:?}");
             assert!(is_interval(&cell["logloss"]) || !learned, "{name:?}");

@@ -39,7 +39,7 @@ fn metrics_are_those_of_scikit_learn() {
             assert!((found - wanted).abs() < 1e-12, "case {n}, {what}: {found}, scikit-learn says {wanted}");
         };
         close("AUC", auc(logits, labels).unwrap(), case.auc);
-        let ones = vec![1; *groups.iter().max().unwrap() as usize + 1];
+        let ones = vec![1u8; *groups.iter().max().unwrap() as usize + 1];
         close(
             "AUC by groups",
             GroupedAuc::new(logits, labels, groups).unwrap().auc(&ones).unwrap(),

@@ -370,11 +370,23 @@ impl CtrModel {
     /// [`Error::NotPrepared`] after a training step without [`Self::prepare_scoring`], [`Error::Shape`] for ids that the
     /// catalog does not have, and those of the encoder.
     pub fn score(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.score_counted(batch)?.0)
+    }
+
+    /// Logits of a batch and the multiply-adds that were executed for them.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn score_counted(&self, batch: &Batch) -> Result<(Vec<f32>, Cost)> {
         self.check_prepared()?;
         self.check_batch(batch)?;
-        let parts =
-            batch.split(4).par_iter().map(|shard| self.score_shard(shard)).collect::<Result<Vec<_>>>()?;
-        Ok(parts.concat())
+        let counted = |shard: &Batch| {
+            let (scores, cost) = cost::measure(|| self.score_shard(shard));
+            Ok((scores?, cost))
+        };
+        let parts = batch.split(4).par_iter().map(counted).collect::<Result<Vec<_>>>()?;
+        let cost = parts.iter().map(|(_, cost)| *cost).sum();
+        Ok((parts.into_iter().flat_map(|(scores, _)| scores).collect(), cost))
     }
 
     fn score_shard(&self, shard: &Batch) -> Result<Vec<f32>> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::{Catalog, Interactions, Sample, Splits};
+use crate::{Catalog, Interactions, Sample, Splits, TaskConfig};
 
 /// Counts and statistics of a prepared task.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +25,8 @@ pub struct Card {
     pub sessions: [f64; 2],
     /// Share of neighbouring events with equal times.
     pub tie_rate: f64,
+    /// What is predicted.
+    pub label: String,
     /// Samples and share of positives of each part.
     pub parts: BTreeMap<&'static str, (usize, f64)>,
     /// Share of validation and test targets never seen in training.
@@ -40,6 +42,7 @@ impl Card {
         sessions: &[u32],
         catalog: &Catalog,
         splits: &Splits,
+        task: &TaskConfig,
         dropped: BTreeMap<String, u64>,
         unknown_targets: f64,
         ticks: i64,
@@ -65,6 +68,7 @@ impl Card {
             history: [x.len() as f64 / users, at(0.5), at(0.9), at(0.99), at(1.0)],
             sessions: [total / users, x.len() as f64 / total.max(1.0)],
             tie_rate: x.tie_rate(),
+            label: task.label.to_string(),
             parts: [("1 train", &splits.train), ("2 valid", &splits.valid), ("3 test", &splits.test)]
                 .map(|(n, s)| (n, part(s)))
                 .into(),
@@ -83,6 +87,7 @@ impl fmt::Display for Card {
         writeln!(f, "history   mean {mean:.1}, median {p50}, 90 % {p90}, 99 % {p99}, most {most}")?;
         writeln!(f, "sessions  {:.1} per user, {:.1} events each", self.sessions[0], self.sessions[1])?;
         writeln!(f, "ties      {:.1} % of neighbouring events have equal times", 100.0 * self.tie_rate)?;
+        writeln!(f, "label     {}", self.label)?;
         for (part, (samples, positive)) in &self.parts {
             writeln!(f, "{:<9} {samples} samples, {:.1} % positive", &part[2..], 100.0 * positive)?;
         }

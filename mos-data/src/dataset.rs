@@ -43,7 +43,7 @@ pub struct Splits {
 #[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LabelRule {
     /// The log's own impressions.
-    Impressions,
+    Impressions {},
     /// Every event is a sample, positive from this rating on.
     Rating {
         /// Smallest rating that counts as a click.
@@ -56,6 +56,18 @@ pub enum LabelRule {
         /// Drawn with weight (training count)^exponent; 0 = uniform over items seen in training.
         exponent: f64,
     },
+}
+
+impl std::fmt::Display for LabelRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Impressions {} => write!(f, "clicks on shown items"),
+            Self::Rating { at_least } => write!(f, "ratings of {at_least} or more"),
+            Self::Negatives { per_positive, exponent } => {
+                write!(f, "behaviours against {per_positive} sampled negatives each (count^{exponent})")
+            }
+        }
+    }
 }
 
 /// Where the time axis is cut.
@@ -120,6 +132,8 @@ pub struct Dataset {
     pub sha256: String,
     /// Hash of all samples of all parts, negatives included.
     pub split_sha256: String,
+    /// Where its labels come from.
+    pub label: LabelRule,
     /// What a reader should know of it.
     pub card: Card,
     /// True click probability of each test sample (synthetic data).
@@ -143,10 +157,20 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
             "a click model needs the histories of at least two users",
         ));
     }
+    if task.max_train == Some(0) {
+        return Err(Error::config("task.max_train", 0, "must be at least 1"));
+    }
     let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
     let unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
     if let LabelRule::Negatives { per_positive, exponent } = task.label {
+        // A negative is always a known item, so an unknown positive could be told by that alone.
+        let all = targets.len();
+        targets.retain(|t| t.item != 0);
+        if targets.len() < all {
+            let what = "positives of items that training never saw (a sampled negative is never one)";
+            dropped.insert(what.into(), (all - targets.len()) as u64);
+        }
         targets =
             with_negatives(&interactions, &user_ids, targets, per_positive, exponent, valid_from, task.seed)?;
     }
@@ -181,15 +205,26 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     {
         let positive = samples.iter().filter(|s| s.label > 0.5).count();
         if positive == 0 || positive == samples.len() {
-            let what = format!("the {part} part has {} samples, {positive} of them positive", samples.len());
+            let mut what =
+                format!("the {part} part has {} samples, {positive} of them positive", samples.len());
+            dropped.iter().for_each(|(why, n)| what += &format!("; {n} {why}"));
             return Err(Error::too_few(
                 what,
-                "both labels are needed in each part: check the label rule and the cuts",
+                "both labels are needed in each part: check task.label, task.cuts and task.min_history",
             ));
         }
     }
-    let card =
-        Card::of(&name, &interactions, &session_of, &catalog, &splits, dropped, unknown, ticks_per_second);
+    let card = Card::of(
+        &name,
+        &interactions,
+        &session_of,
+        &catalog,
+        &splits,
+        task,
+        dropped,
+        unknown,
+        ticks_per_second,
+    );
     let split_sha256 = split_hash(&splits);
     let bayes_test = bayes.map(|_| bayes_test);
     Ok(Dataset {
@@ -202,6 +237,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         item_ids,
         sha256,
         split_sha256,
+        label: task.label,
         card,
         bayes_test,
     })
@@ -222,7 +258,7 @@ fn targets(
             .collect()
     };
     match rule {
-        LabelRule::Impressions => {
+        LabelRule::Impressions {} => {
             let missing = || Error::config("task.label.from", "impressions", "this log has no impressions");
             Ok((impressions.ok_or_else(missing)?, bayes))
         }
@@ -247,11 +283,16 @@ fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
             let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
             Ok((at(valid), at(test)))
         }
-        _ => Err(Error::config(
-            "task.cuts",
-            format!("{cuts:?}"),
-            "valid must come before test, quantiles inside (0, 1)",
-        )),
+        Cuts::Time { valid, test } => {
+            Err(Error::config("task.cuts", format!("{valid}, {test}"), "valid must come before test"))
+        }
+        Cuts::Quantile { .. } if targets.is_empty() => {
+            Err(Error::too_few("there is nothing to predict", "check task.label"))
+        }
+        Cuts::Quantile { valid, test } => {
+            let message = "valid must come before test, both inside (0, 1)";
+            Err(Error::config("task.cuts", format!("{valid}, {test}"), message))
+        }
     }
 }
 
@@ -286,18 +327,20 @@ fn with_negatives(
     cut: i64,
     seed: u64,
 ) -> Result<Vec<Impression>> {
-    if per_positive == 0 || !(0.0..=2.0).contains(&exponent) {
-        return Err(Error::config(
-            "task.label",
-            format!("{per_positive}, {exponent}"),
-            "1 or more, exponent in [0, 2]",
-        ));
+    if !(1..=1000).contains(&per_positive) {
+        return Err(Error::config("task.label.per_positive", per_positive, "must lie between 1 and 1,000"));
+    }
+    if !(0.0..=2.0).contains(&exponent) {
+        return Err(Error::config("task.label.exponent", exponent, "must lie in [0, 2]"));
     }
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     for (item, _) in x.items().iter().zip(x.times()).filter(|(i, t)| **i != 0 && **t < cut) {
         *counts.entry(*item).or_default() += 1;
     }
     let items: Vec<u32> = counts.keys().copied().collect();
+    if items.is_empty() {
+        return Err(Error::too_few("no behaviour lies before the validation cut", "check task.cuts"));
+    }
     let mut sum = 0.0;
     let cumulated: Vec<f64> = counts.values().map(|c| (sum += (*c as f64).powf(exponent), sum).1).collect();
     let mut draw = rng::stream(seed, "negatives", &[]);

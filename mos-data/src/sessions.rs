@@ -24,7 +24,7 @@ pub enum Sessionizer {
         utc_offset_hours: i64,
     },
     /// As the log says.
-    Given,
+    Given {},
 }
 
 /// Session number of each event, from 0 within each user.
@@ -35,21 +35,29 @@ pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
     let x = &log.interactions;
     let given = x.given_sessions();
     match by {
-        Sessionizer::Given if given.is_none() => {
+        Sessionizer::Given {} if given.is_none() => {
             return Err(Error::config("session.by", "given", "this log has no sessions of its own"));
         }
-        Sessionizer::Fixed { events: 0 } | Sessionizer::Gap { seconds: ..=0 } => {
-            return Err(Error::config("session", format!("{by:?}"), "must be at least 1"));
+        Sessionizer::Fixed { events: 0 } => {
+            return Err(Error::config("session.events", 0, "must be at least 1"));
+        }
+        Sessionizer::Gap { seconds: ..=0 } => {
+            return Err(Error::config("session.seconds", 0, "must be at least 1"));
+        }
+        Sessionizer::Day { utc_offset_hours: h } if !(-24..=24).contains(h) => {
+            return Err(Error::config("session.utc_offset_hours", h, "must lie between -24 and 24"));
         }
         _ => {}
     }
     let tick = log.ticks_per_second;
     let day = |t: i64, offset: i64| t.div_euclid(tick).saturating_add(offset * 3600).div_euclid(86_400);
     let breaks = |at: usize, in_user: usize| match by {
-        Sessionizer::Gap { seconds } => x.times()[at] - x.times()[at - 1] > seconds * tick,
+        Sessionizer::Gap { seconds } => {
+            x.times()[at].saturating_sub(x.times()[at - 1]) > seconds.saturating_mul(tick)
+        }
         Sessionizer::Fixed { events } => in_user.is_multiple_of(*events),
         Sessionizer::Day { utc_offset_hours: h } => day(x.times()[at], *h) != day(x.times()[at - 1], *h),
-        Sessionizer::Given => given.is_some_and(|s| s[at] != s[at - 1]),
+        Sessionizer::Given {} => given.is_some_and(|s| s[at] != s[at - 1]),
     };
     let mut out = Vec::with_capacity(x.len());
     for user in 0..x.users() as u32 {

@@ -78,6 +78,7 @@ proptest! {
         let task = task(LabelRule::Negatives { per_positive: 3, exponent: 0.5 });
         let Ok(data) = prepare(log(&rows), &task) else { return Ok(()) };
         prop_assert_eq!(&data.split_sha256, &prepare(log(&rows), &task).unwrap().split_sha256);
+        prop_assert!(parts(&data).concat().iter().all(|s| s.item != 0), "an unknown positive could be told by that alone");
         for sample in parts(&data).concat().iter().filter(|s| s.label == 0.0) {
             prop_assert!(rows.iter().all(|(user, item, _)| *user != sample.user || item + 1 != sample.item));
         }

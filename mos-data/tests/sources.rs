@@ -132,7 +132,7 @@ fn a_schema_describes_any_table() {
     assert_eq!((log.name.as_str(), log.ticks_per_second), ("shop", 1000));
     assert_eq!(log.interactions.given_sessions().unwrap().len(), 2);
     let source = Source::Csv { path: data, schema };
-    assert_eq!(source.task().unwrap().label, LabelRule::Impressions);
+    assert_eq!(source.task().unwrap().label, LabelRule::Impressions {});
 
     let by_number =
         folder.file("numbers.toml", "user = 1\nitem = 2\ntime = 3\nheader = false\nseparator = '::'\n");
@@ -186,6 +186,38 @@ fn broken_files_name_place_text_and_fix() {
             "names column \"user\", which is not there|did you mean \"usr\"?",
         ),
         (
+            m("ratings.csv", "1,2,3,15\n1,3,3,16\n"),
+            "ratings.csv: the first line is \"1,2,3,15\"|userId,movieId",
+        ),
+        (
+            csv("twice.csv", "user,item,time,user\na,b,5,c\n"),
+            "column \"user\", which is there more than once",
+        ),
+        (
+            general::read(
+                &folder.file("headless.csv", "a,b,5\nc,d,6\n"),
+                &Schema::read(&folder.file("n.toml", "user = 1\nitem = 2\ntime = 3\n")).unwrap(),
+            )
+            .map(|_| ()),
+            "its time is \"5\"|header = false",
+        ),
+        (
+            Schema::read(&folder.file(
+                "r.toml",
+                "user = 'u'\nitem = 'i'\ntime = 't'\nlabel = 'l'\n[rule]\nfrom = 'rating'\nat_least = 4.0\n",
+            ))
+            .map(|_| ()),
+            "`label` column",
+        ),
+        (
+            Schema::read(&folder.file(
+                "x.toml",
+                "user = 'u'\nitem = 'i'\ntime = 't'\n[rule]\nfrom = 'impressions'\nat_least = 4.0\n",
+            ))
+            .map(|_| ()),
+            "unknown field `at_least`",
+        ),
+        (
             csv("blank.csv", "user,item,time\n,b,5\n"),
             "blank.csv:2:1: \"\" is no id: it is empty (column user)",
         ),
@@ -218,6 +250,8 @@ fn logs_that_cannot_carry_a_task_say_why() {
     assert!(one_user.contains("1 user(s)"), "{one_user}");
     let all_equal = card("equal.csv", &(many("a", |_| 1) + &many("b", |_| 1))).unwrap_err().to_string();
     assert!(all_equal.contains("both labels are needed"), "{all_equal}");
+    let all_zero = card("zero.csv", &(many("a", |_| 0) + &many("b", |_| 0))).unwrap_err().to_string();
+    assert!(all_zero.contains("all labels are 0"), "{all_zero}");
     // A user with one event is kept; it just has no history.
     let card = card("lonely.csv", &(many("a", mixed) + &many("b", mixed) + "c,i1,139,1\n")).unwrap();
     assert_eq!(card.users, 3);

@@ -91,7 +91,9 @@ impl LogBuilder {
             let why: Vec<String> = self.dropped.iter().map(|(why, n)| format!("{n}: {why}")).collect();
             return Err(Error::too_few(
                 format!("{name}: no behaviour was read"),
-                if why.is_empty() {
+                if self.impressions.as_ref().is_some_and(|all| !all.is_empty()) {
+                    "all labels are 0, and only clicked items are behaviours".into()
+                } else if why.is_empty() {
                     "the file has no rows".into()
                 } else {
                     format!("left out {}", why.join(", "))

@@ -26,7 +26,7 @@ use super::{
     builder::LogBuilder,
     table::{Layout, Row, Table},
 };
-use crate::{Error, Event, Impression, LabelRule, Log, Result, error::nearest_name};
+use crate::{Error, Event, Impression, LabelRule, Log, Result, Sessionizer, error::nearest_name};
 
 /// A column by name or by number from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,16 +110,26 @@ impl Schema {
         if schema.separator.is_empty() {
             return Err(Error::file(path, "separator is empty", "for example \",\" or \"\\t\""));
         }
+        if schema.label.is_some() && !matches!(schema.rule, None | Some(LabelRule::Impressions {})) {
+            let message =
+                "a `label` column makes each row a shown item, so the rule can only be \"impressions\"";
+            return Err(Error::file(path, message, "drop the rule, or name the column `rating`"));
+        }
         Ok(schema)
     }
 
     /// What is predicted.
     pub fn rule(&self) -> LabelRule {
         self.rule.unwrap_or(if self.label.is_some() {
-            LabelRule::Impressions
+            LabelRule::Impressions {}
         } else {
             LabelRule::Negatives { per_positive: 3, exponent: 0.75 }
         })
+    }
+
+    /// Sessions: the schema's column, else gaps of half an hour.
+    pub fn sessions(&self) -> Sessionizer {
+        if self.session.is_some() { Sessionizer::Given {} } else { Sessionizer::Gap { seconds: 1800 } }
     }
 
     /// Ticks of one second.
@@ -151,6 +161,11 @@ fn place(column: &Column, file: &Path, header: &[String], columns: usize) -> Res
             file,
             format!("the schema names column {n}, the file has {columns}"),
             "columns are numbered from 1; is the separator right?",
+        )),
+        Column::Name(name) if header.iter().filter(|h| *h == name).count() > 1 => Err(Error::file(
+            file,
+            format!("the schema names column {name:?}, which is there more than once"),
+            "rename one in the file, or use column numbers",
         )),
         Column::Name(name) => header.iter().position(|h| h == name).ok_or_else(|| {
             let names = header.iter().map(String::as_str);
@@ -184,6 +199,13 @@ pub fn read(path: &Path, schema: &Schema) -> Result<Log> {
         rating: optional(&schema.rating)?,
         label: optional(&schema.label)?,
     };
+    if header.get(places.time).is_some_and(|name| name.parse::<f64>().is_ok()) {
+        return Err(Error::file(
+            path,
+            format!("the first line is to name the columns, but its time is {:?}", header[places.time]),
+            "set header = false in the schema, and name columns by number",
+        ));
+    }
     let mut log = LogBuilder::new();
     log.impressions = places.label.map(|_| Vec::new());
     let mut sessions = super::builder::Ids::default();

@@ -75,15 +75,19 @@ impl Source {
     /// # Errors
     /// A schema that cannot be read.
     pub fn task(&self) -> Result<TaskConfig> {
-        let label = match self {
+        let gap = Sessionizer::Gap { seconds: 1800 };
+        let (label, session) = match self {
             Self::Synthetic { generator } => return Ok(generator.task()),
-            Self::Taobao { .. } => LabelRule::Negatives { per_positive: 3, exponent: 0.75 },
-            Self::Movielens { .. } => LabelRule::Rating { at_least: 4.0 },
-            Self::Csv { schema, .. } => Schema::read(schema)?.rule(),
+            Self::Taobao { .. } => (LabelRule::Negatives { per_positive: 3, exponent: 0.75 }, gap),
+            Self::Movielens { .. } => (LabelRule::Rating { at_least: 4.0 }, gap),
+            Self::Csv { schema, .. } => {
+                let schema = Schema::read(schema)?;
+                (schema.rule(), schema.sessions())
+            }
         };
         Ok(TaskConfig {
             label,
-            session: Sessionizer::Gap { seconds: 1800 },
+            session,
             cuts: Cuts::Quantile { valid: 0.8, test: 0.9 },
             min_history: 0,
             max_train: None,

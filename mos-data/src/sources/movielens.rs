@@ -16,7 +16,7 @@ use super::{
     find,
     table::{Layout, Table},
 };
-use crate::{Event, Log, Result};
+use crate::{Error, Event, Log, Result};
 
 const RATINGS: [&str; 6] =
     ["ratings.csv", "ratings.csv.gz", "ratings.dat", "ratings.dat.gz", "u.data", "u.data.gz"];
@@ -69,6 +69,14 @@ pub fn read(path: &Path) -> Result<Log> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let genres = genres(folder, kind)?;
     let mut table = Table::open(&file, layout)?;
+    let names = ["userId", "movieId", "rating", "timestamp"];
+    if csv && table.header() != names {
+        return Err(Error::file(
+            &file,
+            format!("the first line is {:?}", table.header().join(",")),
+            format!("{} is expected; describe other tables by a schema (source csv)", names.join(",")),
+        ));
+    }
     let mut log = LogBuilder::new();
     while let Some(row) = table.next()? {
         let (user, film) = (row.number_id(0)?, row.number_id(1)?);

@@ -87,8 +87,8 @@ impl SyntheticConfig {
     pub fn task(&self) -> TaskConfig {
         let at = |share: f64| (share * self.events as f64) as i64 * SLOT - 1;
         TaskConfig {
-            label: LabelRule::Impressions,
-            session: Sessionizer::Given,
+            label: LabelRule::Impressions {},
+            session: Sessionizer::Given {},
             cuts: Cuts::Time { valid: at(0.84), test: at(0.91) },
             min_history: 0,
             max_train: None,
@@ -101,9 +101,10 @@ impl SyntheticConfig {
     /// # Errors
     /// [`Error::Config`] for fewer than 2 users or 20 events.
     pub fn generate(&self) -> Result<Log> {
-        if self.users < 2 || self.events < 20 {
+        if !(2..=100_000_000).contains(&self.users) || !(20..=100_000).contains(&self.events) {
             let value = format!("{} users, {} events", self.users, self.events);
-            return Err(Error::config("synthetic", value, "at least 2 users and 20 events"));
+            let message = "at least 2 users and 20 events, at most 100 million users and 100,000 events";
+            return Err(Error::config("generator", value, message));
         }
         let mut draw = rng::stream(self.seed, "synthetic/world", &[]);
         let (world, content) = World::new(&mut draw);

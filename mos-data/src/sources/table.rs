@@ -53,7 +53,13 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
     let refuse = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
     let mut input = BufReader::with_capacity(1 << 16, File::open(path).map_err(refuse)?);
     let gzip = input.fill_buf().map_err(refuse)?.starts_with(&[0x1f, 0x8b]);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) })
+    let bytes: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
+    let mut text = BufReader::with_capacity(1 << 16, bytes);
+    // A damaged file is refused at its first row, where the place is known.
+    if text.fill_buf().is_ok_and(|start| start.starts_with("\u{feff}".as_bytes())) {
+        text.consume(3);
+    }
+    Ok(Box::new(text))
 }
 
 impl Table {
@@ -84,7 +90,7 @@ impl Table {
         let first = table.read()?.ok_or_else(nothing)?;
         table.columns = layout.columns.unwrap_or(first.len());
         if layout.header {
-            let name = |f| text_of(f).trim_start_matches('\u{feff}').trim().to_owned();
+            let name = |f| text_of(f).trim().to_owned();
             table.header = first.iter().map(name).collect();
         }
         // A header is checked like any row, a first row is read again.

@@ -1,0 +1,202 @@
+//! The run folder: what is written where, and what is read back when a run is resumed.
+//!
+//! It holds `config.toml` (resolved), one record and one file of test scores for each finished training in `trainings/`,
+//! `test.csv` (the samples that the scores belong to), `results.json` and `tables.md`. A training is repeatable to the
+//! bit, so an interrupted run only repeats what was unfinished.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use mos_data::Dataset;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Experiment, HeldOut},
+    results::RunRecord,
+};
+
+/// A run folder that is known to be writable.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fresh: bool,
+}
+
+/// A finished training, and what it was made from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Finished {
+    commit: String,
+    data_sha256: String,
+    split_sha256: String,
+    record: RunRecord,
+}
+
+/// The commit that this program was built from.
+pub const COMMIT: &str = env!("MOS_COMMIT");
+
+impl Folder {
+    /// Opens a folder for `experiment`: `out` itself, or the first free `runs/<name>`, `runs/<name>-2`, ...; with
+    /// `resume` the last one that holds this experiment.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, holds another experiment, or (without `resume`) is taken; nothing to resume.
+    pub fn open(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
+        let text = toml::to_string_pretty(experiment)?;
+        let folder = match (out, resume) {
+            (Some(path), _) => Self { path: path.to_owned(), fresh: !path.join("config.toml").exists() },
+            (None, true) => Self { path: last_of(experiment, &text)?, fresh: false },
+            (None, false) => Self { path: next_of(experiment)?, fresh: true },
+        };
+        let path = folder.path.display();
+        if resume && folder.fresh {
+            bail!("{path}: holds no run to resume; leave --resume out to start one");
+        }
+        if !resume && !folder.fresh {
+            bail!("{path}: holds a run already; add --resume to finish it, or name another --out");
+        }
+        if resume && folder.read("config.toml")? != text {
+            bail!("{path}: belongs to another configuration; resume needs the same one");
+        }
+        std::fs::create_dir_all(folder.path.join("trainings")).with_context(|| path.to_string())?;
+        for output in ["results.json", "tables.md", "test.csv"] {
+            ensure!(!folder.path.join(output).is_dir(), "{path}/{output}: a folder is in the way");
+        }
+        folder.write("config.toml", text.as_bytes())?;
+        Ok(folder)
+    }
+
+    /// Takes a folder back that [`Self::open`] made, before anything was trained.
+    pub fn discard(self) {
+        if self.fresh {
+            let _ = std::fs::remove_file(self.path.join("config.toml"));
+            // What is not empty stays: it is somebody else's.
+            let _ = std::fs::remove_dir(self.path.join("trainings"));
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.path.join(name);
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Writes a file beside its place and then renames it, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let path = self.path.join(name);
+        let part = self.path.join(format!("{name}.part"));
+        let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, &path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&part);
+        }
+        written.with_context(|| path.display().to_string())
+    }
+
+    /// Writes the test samples in raw ids; line n + 1 belongs to score n of each training.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep_test(&self, data: &Dataset, held_out: &HeldOut) -> anyhow::Result<()> {
+        let mut rows = csv::Writer::from_writer(Vec::new());
+        rows.write_record(["user", "item", "time", "history", "label"])?;
+        for s in held_out.samples() {
+            let (user, item) = (&data.user_ids[s.user as usize], &data.item_ids[s.item as usize]);
+            let numbers = [s.time.to_string(), s.end.to_string(), s.label.to_string()];
+            rows.write_record([user, item, &numbers[0], &numbers[1], &numbers[2]])?;
+        }
+        self.write("test.csv", &rows.into_inner()?)
+    }
+
+    /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
+    /// which says that both are there.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep(&self, name: &str, data: &Dataset, record: &RunRecord, scores: &[f32]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        self.write(&format!("trainings/{name}-{}.f32", record.seed), &bytes)?;
+        let finished = Finished {
+            commit: COMMIT.into(),
+            data_sha256: data.sha256.clone(),
+            split_sha256: data.split_sha256.clone(),
+            record: record.clone(),
+        };
+        let json = serde_json::to_string(&finished)?;
+        self.write(&format!("trainings/{name}-{}.json", record.seed), json.as_bytes())
+    }
+
+    /// The record of a finished training and the commit that made it; `None` if it is not finished.
+    ///
+    /// # Errors
+    /// A record that is damaged, or was made from other data.
+    pub fn finished(
+        &self,
+        name: &str,
+        seed: u64,
+        data: &Dataset,
+        samples: usize,
+    ) -> anyhow::Result<Option<(RunRecord, String)>> {
+        let file = format!("trainings/{name}-{seed}.json");
+        if !self.path.join(&file).exists() {
+            return Ok(None);
+        }
+        let place = || format!("{}/{file}: delete it to train this again", self.path.display());
+        let Finished { commit, data_sha256, split_sha256, record } =
+            serde_json::from_str(&self.read(&file)?).with_context(place)?;
+        ensure!(record.seed == seed, "it holds seed {}: {}", record.seed, place());
+        if (&data_sha256, &split_sha256) != (&data.sha256, &data.split_sha256) {
+            bail!("{}/{file}: was trained on other data; start a new run", self.path.display());
+        }
+        ensure!(self.scores(name, seed)?.len() == samples, "its scores are damaged: {}", place());
+        Ok(Some((record, commit)))
+    }
+
+    /// Test scores of a finished training.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn scores(&self, name: &str, seed: u64) -> anyhow::Result<Vec<f32>> {
+        let path = self.path.join(format!("trainings/{name}-{seed}.f32"));
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(bytes.chunks(4).filter_map(|b| Some(f32::from_le_bytes(b.try_into().ok()?))).collect())
+    }
+}
+
+fn numbered(experiment: &Experiment, n: usize) -> PathBuf {
+    match n {
+        1 => PathBuf::from("runs").join(&experiment.name),
+        _ => PathBuf::from("runs").join(format!("{}-{n}", experiment.name)),
+    }
+}
+
+/// Makes the first free folder, so that two starts at one moment get two.
+fn next_of(experiment: &Experiment) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all("runs").context("runs")?;
+    for n in 1.. {
+        let path = numbered(experiment, n);
+        match std::fs::create_dir(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path.clone()).with_context(|| path.display().to_string()),
+        }
+    }
+    bail!("runs: no free name for {}", experiment.name)
+}
+
+/// The last folder of this experiment.
+fn last_of(experiment: &Experiment, config: &str) -> anyhow::Result<PathBuf> {
+    let used = (1..).map(|n| numbered(experiment, n)).take_while(|path| path.exists());
+    let same = |path: &PathBuf| std::fs::read_to_string(path.join("config.toml")).is_ok_and(|c| c == config);
+    used.filter(same).last().with_context(|| {
+        format!(
+            "no folder runs/{}... holds a run of this configuration; leave --resume out to start one",
+            experiment.name
+        )
+    })
+}
