@@ -175,7 +175,7 @@ fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::
 }
 
 fn rendered(results: &Results) -> String {
-    tables::all(results).iter().map(|t| t.to_terminal() + "\n").collect()
+    [tables::accuracy(results), tables::cost(results)].iter().map(|t| t.to_terminal() + "\n").collect()
 }
 
 /// Prints to standard output. A reader that has gone away (`| head`) is no error.

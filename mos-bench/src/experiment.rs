@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use mos_baselines::{Registry, Spec};
 use mos_data::{Catalog, Dataset, Sample};
 use rayon::prelude::*;
@@ -19,6 +18,7 @@ use crate::{
     config::{Experiment, HeldOut},
     folder::{COMMIT, Folder},
     metrics::{GroupedAuc, auc},
+    progress::Progress,
     results::{Cell, DataRecord, Results, RunRecord, Speed},
     stats::{bootstrap_users, resamples},
     tables::{self, Table},
@@ -82,14 +82,14 @@ pub fn run(
     folder.keep_test(data, held_out)?;
     train_all(&jobs, data, folder, &mut records)?;
     let mut cells = Vec::new();
-    let bar = progress(trials.len() as u64, "timing");
+    let progress = Progress::new("timing", trials.len() as u64);
     for (encoder, mixture, trial) in &trials {
         let name = format!("{encoder}-{mixture}");
         let runs = experiment.seeds.iter().filter_map(|s| records.remove(&(name.clone(), *s))).collect();
         cells.push(Cell::new(encoder, mixture, runs, Some(speed(trial)?)));
-        bar.inc(1);
+        progress.tick();
     }
-    bar.finish_and_clear();
+    progress.finish();
     if experiment.controls {
         cells.extend(unlearned(experiment, data, held_out));
     }
@@ -159,7 +159,7 @@ fn train_all(
 ) -> anyhow::Result<()> {
     let workers = rayon::current_num_threads().min(jobs.len());
     let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
-    let bar = progress(jobs.iter().map(|j| j.trial.validations()).sum(), "training");
+    let progress = Progress::new("training", jobs.iter().map(|j| j.trial.validations()).sum());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, RunRecord)>> = Mutex::new(Vec::new());
     let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
@@ -170,9 +170,9 @@ fn train_all(
             if stop() {
                 break;
             }
-            bar.set_message(format!("{} seed {}", job.name, job.seed));
+            progress.at(format!("{} seed {}", job.name, job.seed));
             let tick = || {
-                bar.inc(1);
+                progress.tick();
                 !stop()
             };
             let trained = pool.install(|| {
@@ -197,7 +197,7 @@ fn train_all(
             });
         }
     });
-    bar.finish_and_clear();
+    progress.finish();
     if let Ok(Some(error)) = failed.into_inner() {
         return Err(error);
     }
@@ -288,16 +288,6 @@ fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
     let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 1).map(|_| ()))?;
     model.prepare_scoring();
     Ok(Speed { train, score: median(&mut || model.score(&batch).map(|_| ()))? })
-}
-
-fn progress(total: u64, what: &'static str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}");
-    let bar = ProgressBar::new(total).with_prefix(what);
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// What the figures may depend on beyond data, configuration and commit: bits are the same for any number of threads, but

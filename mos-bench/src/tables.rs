@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use comfy_table::{LineStyle, TableStyle};
+
 use crate::{
     results::{Cell, Results, RunRecord},
     stats::{Interval, Paired, t_interval},
@@ -16,18 +18,30 @@ pub struct Table {
     pub header: Vec<String>,
     /// Rows.
     pub rows: Vec<Vec<String>>,
+    /// Columns that a terminal has no room for.
+    pub wide: Vec<usize>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
 
 impl Table {
-    /// For a terminal.
+    /// For a terminal: without the wide columns, gaps around the rows of each encoder.
     pub fn to_terminal(&self) -> String {
+        const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
+        let style = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
+        let narrow = |row: &[String]| -> Vec<String> {
+            row.iter().enumerate().filter(|(i, _)| !self.wide.contains(i)).map(|(_, c)| c.clone()).collect()
+        };
         let mut table = comfy_table::Table::new();
-        table
-            .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
-            .set_header(&self.header)
-            .add_rows(&self.rows);
+        table.load_style(style).set_header(narrow(&self.header));
+        let mut before = 0;
+        for group in self.rows.chunk_by(|a, b| a[0] == b[0]) {
+            if before > 1 || (before > 0 && group.len() > 1) {
+                table.add_row([""]);
+            }
+            table.add_rows(group.iter().map(|row| narrow(row)));
+            before = group.len();
+        }
         let mut out = format!("{}\n{table}\n", self.title);
         self.notes.iter().for_each(|n| out += &format!("{n}\n"));
         out
@@ -57,9 +71,9 @@ fn interval(i: Option<Interval>) -> String {
 
 fn paired(d: Option<Paired>) -> String {
     match d {
-        Some(Paired { mean, lo: Some(lo), hi: Some(hi), p }) => {
+        Some(Paired { mean, hi: Some(hi), p, .. }) => {
             let star = if p.is_some_and(|p| p < 0.05) { " *" } else { "" };
-            format!("{mean:+.4} [{lo:+.4}, {hi:+.4}]{star}")
+            format!("{mean:+.4} ± {:.4}{star}", hi - mean)
         }
         Some(Paired { mean, .. }) => format!("{mean:+.4}"),
         None => String::new(),
@@ -98,6 +112,7 @@ pub fn weightings(results: &Results) -> Table {
         title: format!("gAUC over users on {}", results.data.name),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().map(row).collect(),
+        wide: Vec::new(),
         notes: vec![format!(
             "Means over seeds of the users' AUC. {users:.1} % of the users have both labels, and {samples:.1} % of the samples \
              are theirs; the others are left out."
@@ -139,8 +154,8 @@ pub fn accuracy(results: &Results) -> Table {
     let data = &results.data;
     let mut notes = vec![
         format!(
-            "Test part of {}: {} samples, {} seeds; predicted: {}. ± and brackets: 95 % t interval over seeds; * p < 0.05, \
-             paired t, Holm over the differences of one column.",
+            "Test part of {}: {} samples, {} seeds; predicted: {}. ±: 95 % t interval over seeds; * p < 0.05, paired t, Holm \
+             over the differences of one column.",
             data.name,
             data.test_samples,
             results.seeds.len(),
@@ -172,6 +187,7 @@ pub fn accuracy(results: &Results) -> Table {
         ),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().map(row).collect(),
+        wide: vec![5, 7],
         notes,
     }
 }
@@ -211,6 +227,7 @@ pub fn cost(results: &Results) -> Table {
         title: format!("Cost on {}", results.data.name),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().filter(|c| c.params.dense > 0).map(row).collect(),
+        wide: Vec::new(),
         notes: vec![
             "MACs: multiply-adds executed to score one test sample at its own history length, no padding; 1 MAC = 2 FLOPs. \
              Softmax, norms, element-wise operations, pooling sums and look-ups are not counted. Times: one batch with fresh \
@@ -230,9 +247,17 @@ mod tests {
         let table = Table {
             title: "T".into(),
             header: row("name"),
-            rows: vec![row("x")],
+            rows: vec![row("x"), row("y"), row("y")],
+            wide: vec![1],
             notes: vec!["Note.".into()],
         };
-        assert_eq!(table.to_markdown(), "## T\n\n| name | 0.7 |\n| --- | --- |\n| x | 0.7 |\n\nNote.\n");
+        assert_eq!(
+            table.to_markdown(),
+            "## T\n\n| name | 0.7 |\n| --- | --- |\n| x | 0.7 |\n| y | 0.7 |\n| y | 0.7 |\n\nNote.\n"
+        );
+        assert_eq!(
+            table.to_terminal(),
+            "T\n──────\n name \n──────\n x    \n      \n y    \n y    \n──────\nNote.\n"
+        );
     }
 }
