@@ -50,6 +50,8 @@ fn try_to_prepare(log: Log) {
     }
 }
 
+type Numbers = (i64, i64, i64, i64);
+
 /// A number of a row: ordinary, or one that is hard to take.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![30 => 0i64..8, 1 => Just(-3), 1 => Just(i64::MAX), 1 => Just(4_102_444_799), 1 => Just(i64::MIN)]
@@ -66,7 +68,7 @@ proptest! {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let text = |row: &dyn Fn(&(i64, i64, i64, i64)) -> String| rows.iter().map(row).collect::<String>();
+        let text = |row: &dyn Fn(&Numbers) -> String| rows.iter().map(row).collect::<String>();
         let taobao_rows = text(&|(u, i, c, t)| format!("{u},{i},{c},pv,{}\n", t.saturating_add(1_511_600_000)));
         let rating_rows = text(&|(u, i, r, t)| format!("{u}\t{i}\t{r}\t{t}\n"));
         let shop_rows = text(&|(u, i, l, t)| format!("{u},{i},{t},{}\n", l % 2));
