@@ -184,9 +184,10 @@ impl Cell {
         }
     }
 
-    /// Whether a run failed to learn (AUC below 0.55 or undefined): shown, never dropped.
+    /// Whether a run failed to learn (AUC below 0.55 or undefined): shown, never dropped. Controls that never learn do not
+    /// fail at it.
     pub fn collapsed(&self) -> bool {
-        self.runs.iter().any(|r| r.auc.is_none_or(|auc| auc < 0.55))
+        self.params.dense > 0 && self.runs.iter().any(|r| r.auc.is_none_or(|auc| auc < 0.55))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a log to samples: sessions, labels, global time split, frozen negatives.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rand::{RngExt as _, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,10 @@ pub enum LabelRule {
         per_positive: usize,
         /// Drawn with weight (training count)^exponent; 0 = uniform over items seen in training.
         exponent: f64,
+        /// Only positives that the user never had before. A negative is new to the user in any case, so that without this
+        /// the task can be solved by knowing what the user has had.
+        #[serde(default)]
+        novel: bool,
     },
 }
 
@@ -63,8 +67,9 @@ impl std::fmt::Display for LabelRule {
         match self {
             Self::Impressions {} => write!(f, "clicks on shown items"),
             Self::Rating { at_least } => write!(f, "ratings of {at_least} or more"),
-            Self::Negatives { per_positive, exponent } => {
-                write!(f, "behaviours against {per_positive} sampled negatives each (count^{exponent})")
+            Self::Negatives { per_positive, exponent, novel } => {
+                let new = if *novel { " new to the user" } else { "" };
+                write!(f, "behaviours{new} against {per_positive} sampled negatives each (count^{exponent})")
             }
         }
     }
@@ -163,7 +168,12 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
     let unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
-    if let LabelRule::Negatives { per_positive, exponent } = task.label {
+    if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
+        if novel {
+            let all = targets.len();
+            keep_novel(&interactions, &mut targets);
+            dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
+        }
         // A negative is always a known item, so an unknown positive could be told by that alone.
         let all = targets.len();
         targets.retain(|t| t.item != 0);
@@ -315,6 +325,22 @@ fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &mut
         }
     }
     if later == 0 { 0.0 } else { unknown as f64 / later as f64 }
+}
+
+/// Leaves the first occurrence of each item with each user.
+fn keep_novel(x: &Interactions, targets: &mut Vec<Impression>) {
+    let (mut current, mut first) = (u32::MAX, HashMap::new());
+    targets.retain(|t| {
+        if t.user != current {
+            current = t.user;
+            first.clear();
+            let events = x.range(current);
+            for (item, time) in x.items()[events.clone()].iter().zip(&x.times()[events]) {
+                first.entry(*item).or_insert(*time);
+            }
+        }
+        first.get(&t.item).is_none_or(|time| *time >= t.time)
+    });
 }
 
 /// Each positive followed by its negatives: items of the training part, never one the user has at any time.

@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn nothing_leaks(rows in rows()) {
-        for label in [LabelRule::Rating { at_least: 4.0 }, LabelRule::Negatives { per_positive: 2, exponent: 0.75 }] {
+        for label in [LabelRule::Rating { at_least: 4.0 }, LabelRule::Negatives { per_positive: 2, exponent: 0.75, novel: false }] {
             let Ok(data) = prepare(log(&rows), &task(label)) else { continue };
             let latest = |part: &[mos_data::Sample]| part.iter().map(|s| s.time).max().unwrap();
             let earliest = |part: &[mos_data::Sample]| part.iter().map(|s| s.time).min().unwrap();
@@ -75,12 +75,22 @@ proptest! {
 
     #[test]
     fn negatives_are_frozen_and_never_known_positives(rows in rows()) {
-        let task = task(LabelRule::Negatives { per_positive: 3, exponent: 0.5 });
+        let task = task(LabelRule::Negatives { per_positive: 3, exponent: 0.5, novel: false });
         let Ok(data) = prepare(log(&rows), &task) else { return Ok(()) };
         prop_assert_eq!(&data.split_sha256, &prepare(log(&rows), &task).unwrap().split_sha256);
         prop_assert!(parts(&data).concat().iter().all(|s| s.item != 0), "an unknown positive could be told by that alone");
         for sample in parts(&data).concat().iter().filter(|s| s.label == 0.0) {
             prop_assert!(rows.iter().all(|(user, item, _)| *user != sample.user || item + 1 != sample.item));
+        }
+    }
+
+    #[test]
+    fn novel_positives_are_new_to_their_user(rows in rows()) {
+        let task = task(LabelRule::Negatives { per_positive: 1, exponent: 1.0, novel: true });
+        let Ok(data) = prepare(log(&rows), &task) else { return Ok(()) };
+        for sample in parts(&data).concat() {
+            let history = &data.interactions.items()[data.interactions.range(sample.user)][..sample.end as usize];
+            prop_assert!(!history.contains(&sample.item));
         }
     }
 

@@ -123,7 +123,7 @@ impl Schema {
         self.rule.unwrap_or(if self.label.is_some() {
             LabelRule::Impressions {}
         } else {
-            LabelRule::Negatives { per_positive: 3, exponent: 0.75 }
+            LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false }
         })
     }
 

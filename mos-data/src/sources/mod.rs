@@ -78,7 +78,9 @@ impl Source {
         let gap = Sessionizer::Gap { seconds: 1800 };
         let (label, session) = match self {
             Self::Synthetic { generator } => return Ok(generator.task()),
-            Self::Taobao { .. } => (LabelRule::Negatives { per_positive: 3, exponent: 0.75 }, gap),
+            Self::Taobao { .. } => {
+                (LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false }, gap)
+            }
             Self::Movielens { .. } => (LabelRule::Rating { at_least: 4.0 }, gap),
             Self::Csv { schema, .. } => {
                 let schema = Schema::read(schema)?;
