@@ -4,21 +4,29 @@ use std::{path::Path, process::Command};
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for path in
-        [".git/HEAD", ".git/index", "mos-data/src", "mos-core/src", "mos-baselines/src", "mos-bench/src"]
-    {
-        let path = root.join(path);
-        if path.exists() {
+    // Without optional locks git leaves the index alone, which would otherwise make this run again each time.
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("--no-optional-locks").args(args).current_dir(&root).output();
+        let text = output
+            .ok()
+            .filter(|o| o.status.success())
+            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
+    };
+    // A source archive inside somebody else's checkout has no commit of its own.
+    let own = root.join(".git").exists();
+    let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]).filter(|_| own);
+    println!("cargo:rustc-env=MOS_COMMIT={}", commit.unwrap_or_else(|| "unknown".into()));
+    for file in ["logs/HEAD", "index"] {
+        if let Some(path) =
+            git(&["rev-parse", "--git-path", file]).map(|p| root.join(p)).filter(|p| own && p.exists())
+        {
             println!("cargo:rerun-if-changed={}", path.display());
         }
     }
-    // Without optional locks git leaves the index alone, which would otherwise make this run again each time.
-    let git = Command::new("git")
-        .args(["--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12"])
-        .current_dir(&root)
-        .output();
-    let commit =
-        git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-    let commit = commit.filter(|c| !c.is_empty()).unwrap_or_else(|| "unknown".into());
-    println!("cargo:rustc-env=MOS_COMMIT={commit}");
+    for sources in
+        ["mos-data/src", "mos-core/src", "mos-baselines/src", "mos-bench/src", "mos-bench/build.rs"]
+    {
+        println!("cargo:rerun-if-changed={}", root.join(sources).display());
+    }
 }

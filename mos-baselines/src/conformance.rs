@@ -86,6 +86,9 @@ pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String
     if executed != formula {
         return Err(say(&format!("executes {executed:?} but states {formula:?}")));
     }
+    if subject.score_counted(&all).map_err(wrap)?.1 != executed {
+        return Err(say("costs differ when a batch is scored in pieces"));
+    }
     gradients(registry, spec, &all).map_err(|e| say(&e))?;
 
     let config = TrainConfig::default();

@@ -1,8 +1,8 @@
 //! Sequence encoders and mixtures of experts behind [`mos_core::SequenceEncoder`], with the conformance kit that
 //! every plug-in passes.
 //!
-//! A new encoder or mixture is one file in [`encoders`] or [`mixtures`], one line in [`registry`], and one line in
-//! `docs/src/plugins.md`; the conformance tests then find it by themselves. One from another crate is registered in the
+//! A new encoder or mixture is one file in [`encoders`] or [`mixtures`], one line in [`registry`], one line in
+//! `docs/src/plugins.md`, and for an encoder a golden file; the conformance tests then find it by themselves. One from another crate is registered in the
 //! same way, on a [`Registry`] of its own.
 //!
 //! ```

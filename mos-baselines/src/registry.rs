@@ -136,13 +136,15 @@ impl Registry {
     /// Adds an encoder, made by `new` from its options.
     ///
     /// # Panics
-    /// If the name is taken, or the options are no plain data: both are mistakes of the program, seen at its start.
+    /// If the name is taken or not made of letters, digits, `-` and `_` (it becomes part of file names), or the options are
+    /// no plain data: mistakes of the program, seen at its start.
     pub fn encoder<C: Options + Default, E: SequenceEncoder + 'static>(
         &mut self,
         name: &'static str,
         line: &'static str,
         new: fn(&mut Builder<'_>, &C) -> Result<E>,
     ) {
+        assert_name(name);
         assert!(self.encoders().all(|p| p.0 != name), "the encoder {name} is registered twice");
         let defaults = plain(name, &C::default());
         let preset = defaults.clone();
@@ -165,6 +167,7 @@ impl Registry {
         defaults: C,
         new: fn(&mut Builder<'_>, &C, &mut Expert<'_>) -> Result<M>,
     ) {
+        assert_name(name);
         assert!(self.mixtures().all(|p| p.0 != name), "the mixture {name} is registered twice");
         let defaults = plain(name, &defaults);
         let preset = defaults.clone();
@@ -209,6 +212,11 @@ impl Registry {
         };
         (mixture.make)(builder, &spec.mixture_options, &mut expert)
     }
+}
+
+fn assert_name(name: &str) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    assert!(!name.is_empty() && name.chars().all(fits), "{name:?} is no name for a plug-in");
 }
 
 fn find<'r, F: ?Sized>(kind: &str, plugins: &'r [Plugin<F>], name: &str) -> Result<&'r Plugin<F>> {

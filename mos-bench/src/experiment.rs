@@ -73,7 +73,7 @@ pub fn run(
             }
         }
     }
-    if commits.iter().any(|c| c != COMMIT) {
+    if commits.iter().any(|c| c != COMMIT || c == "unknown" || c.ends_with("-dirty")) {
         eprintln!("warning: some trainings were made by commit {commits:?}, this is {COMMIT}");
     }
     if !jobs.is_empty() {

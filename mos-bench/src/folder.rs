@@ -19,13 +19,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    fresh: bool,
+    config_sha256: String,
+    /// Folders that were made for it, outermost first.
+    made: Vec<PathBuf>,
 }
 
 /// A finished training, and what it was made from.
 #[derive(Debug, Serialize, Deserialize)]
 struct Finished {
     commit: String,
+    config_sha256: String,
     data_sha256: String,
     split_sha256: String,
     record: RunRecord,
@@ -42,47 +45,55 @@ impl Folder {
     /// A folder that cannot be written, holds another experiment, or (without `resume`) is taken; nothing to resume.
     pub fn open(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
         let text = toml::to_string_pretty(experiment)?;
-        let folder = match (out, resume) {
-            (Some(path), _) => Self { path: path.to_owned(), fresh: !path.join("config.toml").exists() },
-            (None, true) => Self { path: last_of(experiment, &text)?, fresh: false },
-            (None, false) => Self { path: next_of(experiment)?, fresh: true },
+        let path = match (out, resume) {
+            (Some(path), _) => path.to_owned(),
+            (None, true) => last_of(&experiment.name, &text)?,
+            (None, false) => next_of(&experiment.name)?,
         };
-        let path = folder.path.display();
-        if resume && folder.fresh {
-            bail!("{path}: holds no run to resume; leave --resume out to start one");
+        let place = path.display();
+        let holds_run = path.join("config.toml").exists();
+        if resume && !holds_run {
+            bail!("{place}: holds no run to resume; leave --resume out to start one");
         }
-        if !resume && !folder.fresh {
-            bail!("{path}: holds a run already; add --resume to finish it, or name another --out");
+        if !resume && holds_run {
+            bail!("{place}: holds a run already; add --resume to finish it, or name another --out");
         }
-        if resume && folder.read("config.toml")? != text {
-            bail!("{path}: belongs to another configuration; resume needs the same one");
+        if resume && std::fs::read_to_string(path.join("config.toml"))? != text {
+            bail!("{place}: belongs to another configuration; resume needs the same one");
         }
-        std::fs::create_dir_all(folder.path.join("trainings")).with_context(|| path.to_string())?;
+        let trainings = path.join("trainings");
+        let mut made: Vec<PathBuf> = trainings
+            .ancestors()
+            .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
+            .map(Into::into)
+            .collect();
+        made.reverse();
+        if out.is_none() && !resume {
+            made.insert(0, path.clone());
+        }
+        std::fs::create_dir_all(&trainings).with_context(|| place.to_string())?;
         for output in ["results.json", "tables.md", "test.csv"] {
-            ensure!(!folder.path.join(output).is_dir(), "{path}/{output}: a folder is in the way");
+            ensure!(!path.join(output).is_dir(), "{place}/{output}: a folder is in the way");
         }
+        let folder = Self { path, config_sha256: experiment.sha256()?, made };
         folder.write("config.toml", text.as_bytes())?;
         Ok(folder)
     }
 
-    /// Takes a folder back that [`Self::open`] made, before anything was trained.
+    /// Takes back what [`Self::open`] made, before anything was trained. A run that is resumed keeps what it has.
     pub fn discard(self) {
-        if self.fresh {
+        if self.made.iter().any(|made| made.ends_with("trainings")) {
             let _ = std::fs::remove_file(self.path.join("config.toml"));
-            // What is not empty stays: it is somebody else's.
-            let _ = std::fs::remove_dir(self.path.join("trainings"));
-            let _ = std::fs::remove_dir(&self.path);
+        }
+        // A folder that is not empty stays: there is something of somebody else's in it.
+        for made in self.made.iter().rev() {
+            let _ = std::fs::remove_dir(made);
         }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn read(&self, name: &str) -> anyhow::Result<String> {
-        let path = self.path.join(name);
-        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
     /// Writes a file beside its place and then renames it, so that a reader never sees half of it.
@@ -124,6 +135,7 @@ impl Folder {
         self.write(&format!("trainings/{name}-{}.f32", record.seed), &bytes)?;
         let finished = Finished {
             commit: COMMIT.into(),
+            config_sha256: self.config_sha256.clone(),
             data_sha256: data.sha256.clone(),
             split_sha256: data.split_sha256.clone(),
             record: record.clone(),
@@ -148,13 +160,17 @@ impl Folder {
             return Ok(None);
         }
         let place = || format!("{}/{file}: delete it to train this again", self.path.display());
-        let Finished { commit, data_sha256, split_sha256, record } =
-            serde_json::from_str(&self.read(&file)?).with_context(place)?;
+        let Finished { commit, config_sha256, data_sha256, split_sha256, record } =
+            serde_json::from_slice(&std::fs::read(self.path.join(&file))?).with_context(place)?;
         ensure!(record.seed == seed, "it holds seed {}: {}", record.seed, place());
+        if config_sha256 != self.config_sha256 {
+            bail!("{}/{file}: was trained by another configuration; start a new run", self.path.display());
+        }
         if (&data_sha256, &split_sha256) != (&data.sha256, &data.split_sha256) {
             bail!("{}/{file}: was trained on other data; start a new run", self.path.display());
         }
-        ensure!(self.scores(name, seed)?.len() == samples, "its scores are damaged: {}", place());
+        let scores = self.scores(name, seed).with_context(place)?.len();
+        ensure!(scores == samples, "its scores are damaged: {}", place());
         Ok(Some((record, commit)))
     }
 
@@ -169,34 +185,33 @@ impl Folder {
     }
 }
 
-fn numbered(experiment: &Experiment, n: usize) -> PathBuf {
-    match n {
-        1 => PathBuf::from("runs").join(&experiment.name),
-        _ => PathBuf::from("runs").join(format!("{}-{n}", experiment.name)),
-    }
-}
-
-/// Makes the first free folder, so that two starts at one moment get two.
-fn next_of(experiment: &Experiment) -> anyhow::Result<PathBuf> {
+/// Makes `runs/<name>`, or the first of `runs/<name>-2`, ... that is free; two starts at one moment get two.
+fn next_of(name: &str) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all("runs").context("runs")?;
-    for n in 1.. {
-        let path = numbered(experiment, n);
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    for folder in std::iter::once(name.to_owned()).chain(numbered) {
+        let path = Path::new("runs").join(folder);
         match std::fs::create_dir(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             made => return made.map(|()| path.clone()).with_context(|| path.display().to_string()),
         }
     }
-    bail!("runs: no free name for {}", experiment.name)
+    bail!("runs: no free name for {name}")
 }
 
-/// The last folder of this experiment.
-fn last_of(experiment: &Experiment, config: &str) -> anyhow::Result<PathBuf> {
-    let used = (1..).map(|n| numbered(experiment, n)).take_while(|path| path.exists());
-    let same = |path: &PathBuf| std::fs::read_to_string(path.join("config.toml")).is_ok_and(|c| c == config);
-    used.filter(same).last().with_context(|| {
-        format!(
-            "no folder runs/{}... holds a run of this configuration; leave --resume out to start one",
-            experiment.name
-        )
+/// The folder `runs/<name>` or `runs/<name>-n` with the largest n that holds this experiment.
+fn last_of(name: &str, config: &str) -> anyhow::Result<PathBuf> {
+    let number = |folder: &str| match folder.strip_prefix(name)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('-')?.parse::<u64>().ok(),
+    };
+    let folders = std::fs::read_dir("runs").into_iter().flatten().flatten();
+    let mine = folders.filter_map(|f| Some((number(f.file_name().to_str()?)?, f.path())));
+    let same = |(_, path): &(u64, PathBuf)| {
+        std::fs::read_to_string(path.join("config.toml")).is_ok_and(|c| c == config)
+    };
+    let last = mine.filter(same).max().map(|(_, path)| path);
+    last.with_context(|| {
+        format!("no folder runs/{name}... holds a run of this configuration; leave --resume out to start one")
     })
 }

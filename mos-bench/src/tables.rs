@@ -22,6 +22,8 @@ pub struct Table {
     pub wide: Vec<usize>,
     /// What a reader must know.
     pub notes: Vec<String>,
+    /// The same of the wide columns.
+    pub wide_notes: Vec<String>,
 }
 
 impl Table {
@@ -35,7 +37,8 @@ impl Table {
         let mut table = comfy_table::Table::new();
         table.load_style(style).set_header(narrow(&self.header));
         let mut before = 0;
-        for group in self.rows.chunk_by(|a, b| a[0] == b[0]) {
+        let encoder = |row: &[String]| row[0].trim_end_matches(MARK).to_owned();
+        for group in self.rows.chunk_by(|a, b| encoder(a) == encoder(b)) {
             if before > 1 || (before > 0 && group.len() > 1) {
                 table.add_row([""]);
             }
@@ -53,7 +56,7 @@ impl Table {
         let mut out =
             format!("## {}\n\n{}|{}\n", self.title, line(&self.header), " --- |".repeat(self.header.len()));
         self.rows.iter().for_each(|row| out += &line(row));
-        self.notes.iter().for_each(|n| {
+        self.notes.iter().chain(&self.wide_notes).for_each(|n| {
             let _ = write!(out, "\n{n}\n");
         });
         out
@@ -80,8 +83,11 @@ fn paired(d: Option<Paired>) -> String {
     }
 }
 
+/// Follows the name of a row with a run that did not learn.
+const MARK: &str = " †";
+
 fn name(cell: &Cell) -> String {
-    if cell.collapsed() { format!("{} †", cell.encoder) } else { cell.encoder.clone() }
+    if cell.collapsed() { format!("{}{MARK}", cell.encoder) } else { cell.encoder.clone() }
 }
 
 /// Every table of a run.
@@ -117,6 +123,7 @@ pub fn weightings(results: &Results) -> Table {
             "Means over seeds of the users' AUC. {users:.1} % of the users have both labels, and {samples:.1} % of the samples \
              are theirs; the others are left out."
         )],
+        wide_notes: Vec::new(),
     }
 }
 
@@ -161,10 +168,6 @@ pub fn accuracy(results: &Results) -> Table {
             results.seeds.len(),
             data.label
         ),
-        "Same, over users: 95 % percentile interval when users are drawn again, 500 times, mean over seeds."
-            .into(),
-        "ECE: expected calibration error, 15 equal-width bins.".into(),
-        "gAUC: users weighted by impressions; the other weightings have a table of their own.".into(),
         format!(
             "data {}, split {}, configuration {}, commit {}",
             short(&data.sha256),
@@ -189,6 +192,11 @@ pub fn accuracy(results: &Results) -> Table {
         rows: results.cells.iter().map(row).collect(),
         wide: vec![5, 7],
         notes,
+        wide_notes: vec![
+            "Same, over users: 95 % percentile interval when users are drawn again, 500 times, mean over seeds.".into(),
+            "ECE: expected calibration error, 15 equal-width bins.".into(),
+            "gAUC: users weighted by impressions; the other weightings have a table of their own.".into(),
+        ],
     }
 }
 
@@ -227,7 +235,8 @@ pub fn cost(results: &Results) -> Table {
         title: format!("Cost on {}", results.data.name),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().filter(|c| c.params.dense > 0).map(row).collect(),
-        wide: Vec::new(),
+        wide: vec![2, 3, 4],
+        wide_notes: Vec::new(),
         notes: vec![
             "MACs: multiply-adds executed to score one test sample at its own history length, no padding; 1 MAC = 2 FLOPs. \
              Softmax, norms, element-wise operations, pooling sums and look-ups are not counted. Times: one batch with fresh \
@@ -250,6 +259,7 @@ mod tests {
             rows: vec![row("x"), row("y"), row("y")],
             wide: vec![1],
             notes: vec!["Note.".into()],
+            wide_notes: Vec::new(),
         };
         assert_eq!(
             table.to_markdown(),

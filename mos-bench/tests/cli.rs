@@ -164,6 +164,9 @@ fn resume_and_threads_give_the_same_bits() {
     refused(&["--out", "a", "--resume"], "twin-mos-1.json: delete it to train this again");
     std::fs::write(&json, record.replace("\"split_sha256\":\"", "\"split_sha256\":\"0")).unwrap();
     refused(&["--out", "a", "--resume"], "was trained on other data");
+    std::fs::remove_file(a.join("config.toml")).unwrap();
+    std::fs::write(&json, &record).unwrap();
+    refused(&["--out", "a", "--set", "batch=64"], "was trained by another configuration");
 }
 
 #[test]
@@ -206,6 +209,13 @@ fn bad_input_ends_with_a_message_and_code_2() {
     }
     let left = std::fs::read_dir(folder.path().join("runs")).into_iter().flatten().count();
     assert_eq!(left, 0, "a run that never began leaves a folder");
+    std::fs::create_dir(folder.path().join("mine")).unwrap();
+    for (out, stays) in [("a/b/c", "a"), ("mine", "mine")] {
+        let args = ["--out", out, "--set", "data.generator.users=1"];
+        bench(folder.path()).args(args).assert().code(2);
+        assert_eq!(folder.path().join(stays).exists(), stays == "mine", "{out}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("mine")).unwrap().count(), 0);
 }
 
 /// `results.json` is read by other programs: what stands where does not change unnoticed.

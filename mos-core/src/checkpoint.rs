@@ -49,10 +49,7 @@ pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>
     let mut read = HashMap::new();
     for (name, shape, _) in entries(model) {
         let view = tensors.tensor(&name).map_err(|e| refuse(path, &format!("{name}: {e}")))?;
-        // A buffer may be empty where scoring does not look anything up.
-        let empty = |shape: &[usize]| shape.first() == Some(&0);
-        let either = name.starts_with("buffer.") && (empty(&shape) || empty(view.shape()));
-        if view.dtype() != Dtype::F32 || (view.shape() != shape && !either) {
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
             let (dtype, found) = (view.dtype(), view.shape());
             return Err(refuse(
                 path,
@@ -71,26 +68,29 @@ pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>
         params.forget_moments(id);
     }
     for id in params.buffer_ids() {
-        let values = take(format!("buffer.{}", params.buffer_name(id).0));
-        params.set_buffer(id, values);
+        if !params.is_derived(id) {
+            let values = take(format!("buffer.{}", params.buffer_name(id).0));
+            params.set_buffer(id, values);
+        }
     }
     for table in &mut model.tables_mut().tables {
         table.values = take(format!("table.{}", table.name));
         table.m.fill(0.0);
         table.v.fill(0.0);
     }
+    model.forget_steps();
     model.prepare_scoring();
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
-/// All weights of a model in a fixed order: name, shape, values.
+/// All weights of a model in a fixed order: name, shape, values. What scoring derives from them is left out.
 pub fn entries(model: &CtrModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let params = model.params();
     let dense = params.ids().map(|id| {
         let value = params.get(id);
         (format!("param.{}", params.name(id)), vec![value.rows(), value.cols()], value.to_vec())
     });
-    let buffers = params.buffer_ids().map(|id| {
+    let buffers = params.buffer_ids().filter(|id| !params.is_derived(*id)).map(|id| {
         let ((name, cols), values) = (params.buffer_name(id), params.buffer(id));
         (format!("buffer.{name}"), vec![values.len() / cols, cols], values.to_vec())
     });
@@ -173,6 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn training_goes_on_from_a_file_alike_whatever_the_model_did_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, train) = (folder.path().join("model.safetensors"), TrainConfig::default());
+        save(&model(4), &path, HashMap::<String, String>::new()).unwrap();
+        let goes_on = |steps: usize| {
+            let mut subject = model(4);
+            for _ in 0..steps {
+                subject.train_step(&batch(2, 0), &train, 9, 9).unwrap();
+            }
+            load(&mut subject, &path).unwrap();
+            subject.train_step(&batch(3, 0), &train, 9, 9).unwrap();
+            entries(&subject)
+        };
+        assert_eq!(goes_on(0), goes_on(5));
+    }
+
+    #[test]
     fn what_cannot_be_trained_or_scored_is_an_error_and_no_panic() {
         let (mut subject, train) = (model(4), TrainConfig::default());
         assert!(subject.train_step(&Batch { offsets: vec![0], ..Batch::default() }, &train, 1, 1).is_err());
@@ -182,7 +199,20 @@ mod tests {
             Vec::<f32>::new()
         );
         assert!(subject.score(&batch(5, 0)).is_err() && subject.score(&batch(1, 1)).is_err());
-        assert!(subject.score(&Batch { items: vec![1, 2], ..batch(1, 0) }).is_err());
+        for broken in [
+            Batch { items: vec![1, 2], ..batch(1, 0) },
+            Batch { users: Vec::new(), ..batch(1, 0) },
+            Batch { offsets: vec![1, 1], ..batch(1, 0) },
+            Batch {
+                offsets: vec![0, 2, 1],
+                targets: vec![1; 2],
+                labels: vec![1.0; 2],
+                users: vec![0; 2],
+                ..batch(1, 0)
+            },
+        ] {
+            assert!(subject.score(&broken).is_err(), "{broken:?}");
+        }
         for broken in [
             TrainConfig { clip: 0.0, ..train.clone() },
             TrainConfig { clip: f32::NAN, ..train.clone() },

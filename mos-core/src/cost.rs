@@ -80,11 +80,12 @@ thread_local! {
     static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` and returns what it executed on this thread. Calls do not nest.
+/// Runs `work` and returns what it executed on this thread. Inside another measurement it counts for itself alone.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
-    COUNTER.set(Some(Counter { cost: Cost::default(), part: Part::Encoder }));
+    let before = COUNTER.replace(Some(Counter { cost: Cost::default(), part: Part::Encoder }));
     let out = work();
-    (out, COUNTER.take().map(|c| c.cost).unwrap_or_default())
+    let mine = COUNTER.replace(before);
+    (out, mine.map(|c| c.cost).unwrap_or_default())
 }
 
 /// Charges everything `work` executes to `part`.

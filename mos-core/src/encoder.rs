@@ -184,6 +184,12 @@ impl<'a> Builder<'a> {
         self.params.add_buffer(&name, cols, values)
     }
 
+    /// An empty buffer for what [`SequenceEncoder::prepare_scoring`] derives; no part of a checkpoint.
+    pub fn derived(&mut self, name: &str, cols: usize) -> BufferId {
+        let name = self.name(name);
+        self.params.add_derived(&name, cols)
+    }
+
     /// A buffer with given values.
     pub fn buffer_of(&mut self, name: &str, cols: usize, values: Vec<f32>) -> BufferId {
         let name = self.name(name);

@@ -247,6 +247,7 @@ struct Param {
 struct Buffer {
     name: String,
     cols: usize,
+    derived: bool,
     values: Arc<Vec<f32>>,
 }
 
@@ -275,10 +276,30 @@ impl Params {
     }
 
     /// Adds a buffer.
+    ///
+    /// # Panics
+    /// If the name is taken.
     pub fn add_buffer(&mut self, name: &str, cols: usize, values: Vec<f32>) -> BufferId {
+        self.push_buffer(name, cols, values, false)
+    }
+
+    /// Adds an empty buffer for what scoring derives from the weights; it is no part of a checkpoint.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn add_derived(&mut self, name: &str, cols: usize) -> BufferId {
+        self.push_buffer(name, cols, Vec::new(), true)
+    }
+
+    fn push_buffer(&mut self, name: &str, cols: usize, values: Vec<f32>, derived: bool) -> BufferId {
         assert!(self.buffers.iter().all(|b| b.name != name), "two buffers are named {name}");
-        self.buffers.push(Buffer { name: name.to_owned(), cols, values: Arc::new(values) });
+        self.buffers.push(Buffer { name: name.to_owned(), cols, derived, values: Arc::new(values) });
         BufferId(self.buffers.len() - 1)
+    }
+
+    /// Whether the buffer is derived from the weights.
+    pub(crate) fn is_derived(&self, id: BufferId) -> bool {
+        self.buffers[id.0].derived
     }
 
     /// The parameter's value.

@@ -84,7 +84,7 @@ impl TrainConfig {
             ("adam.eps", eps, positive(eps), "must be positive"),
             ("lr_hold", self.lr_hold, share(self.lr_hold), "must lie in [0, 1]"),
             ("lr_floor", self.lr_floor, share(self.lr_floor), "must lie in [0, 1]"),
-            ("clip", self.clip, self.clip > 0.0, "must be positive (inf = no clipping)"),
+            ("clip", self.clip, self.clip > 0.0, "must be positive"),
             ("target_l2", l2, l2 >= 0.0 && l2.is_finite(), "must be 0 or more"),
             ("shards", self.shards as f32, self.shards > 0, "must be at least 1"),
         ] {
@@ -342,7 +342,8 @@ impl CtrModel {
         let lengths = [batch.labels.len(), batch.offsets.len().saturating_sub(1)];
         let columns =
             [batch.behaviours.len(), batch.sessions.len(), batch.offsets.last().copied().unwrap_or(0)];
-        if batch.offsets.is_empty() || lengths != [b; 2] || columns != [n; 3] {
+        let rising = batch.offsets.first() == Some(&0) && batch.offsets.is_sorted();
+        if !rising || batch.users.len() != b || lengths != [b; 2] || columns != [n; 3] {
             let found = format!("{lengths:?} samples, {columns:?} behaviours");
             return Err(Error::shape(
                 "batch",
@@ -503,14 +504,20 @@ impl CtrModel {
         &self.params
     }
 
-    /// Dense parameters and buffers, to be changed (tests, checkpoints).
+    /// Dense parameters and buffers, to be changed; scoring must be prepared again.
     pub fn params_mut(&mut self) -> &mut Params {
+        self.prepared = false;
         &mut self.params
     }
 
     /// Embedding tables.
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// Starts the count of optimizer steps again.
+    pub(crate) fn forget_steps(&mut self) {
+        self.step = 0;
     }
 
     pub(crate) fn tables_mut(&mut self) -> &mut Tables {

@@ -167,19 +167,20 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     }
     let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
-    let unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
+    let mut unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
+        // A negative is always a known item, so an unknown positive could be told by that alone.
+        let all = targets.len();
+        targets.retain(|t| t.item != 0);
+        unknown = 0.0;
+        if targets.len() < all {
+            let what = "positives of items that training never saw (a sampled negative is never one)";
+            dropped.insert(what.into(), (all - targets.len()) as u64);
+        }
         if novel {
             let all = targets.len();
             keep_novel(&interactions, &mut targets);
             dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
-        }
-        // A negative is always a known item, so an unknown positive could be told by that alone.
-        let all = targets.len();
-        targets.retain(|t| t.item != 0);
-        if targets.len() < all {
-            let what = "positives of items that training never saw (a sampled negative is never one)";
-            dropped.insert(what.into(), (all - targets.len()) as u64);
         }
         targets =
             with_negatives(&interactions, &user_ids, targets, per_positive, exponent, valid_from, task.seed)?;

@@ -38,6 +38,7 @@ fn try_to_prepare(log: Log) {
         LabelRule::Impressions {},
         LabelRule::Rating { at_least: 3.0 },
         LabelRule::Negatives { per_positive: 2, exponent: 0.5, novel: false },
+        LabelRule::Negatives { per_positive: 1, exponent: 0.0, novel: true },
     ];
     for (session, label) in sessions.into_iter().flat_map(|s| labels.map(|l| (s, l))) {
         let cuts = Cuts::Quantile { valid: 0.5, test: 0.8 };

@@ -138,7 +138,7 @@ impl Router {
             started: started.is_some(),
             codes,
             themes: builder.buffer_of("themes", 1, themes),
-            lookup: builder.buffer_of("lookup", dim, Vec::new()),
+            lookup: builder.derived("lookup", dim),
             usage: builder.buffer_of("usage", 1, vec![0.0; k]),
         })
     }
