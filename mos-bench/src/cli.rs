@@ -49,6 +49,9 @@ enum Command {
     Table {
         /// Its results.json.
         results: PathBuf,
+        /// Print Markdown, with all columns and the table of gAUC weightings.
+        #[arg(long)]
+        markdown: bool,
     },
     /// Look at data.
     #[command(subcommand)]
@@ -95,7 +98,10 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
         Some(Command::Run { config, run: args }) => {
             run(&Experiment::read(Some(&config), &args.set)?, &args, registry)
         }
-        Some(Command::Table { results }) => say(&rendered(&Results::read(&results)?)),
+        Some(Command::Table { results, markdown }) => {
+            let results = Results::read(&results)?;
+            say(&if markdown { tables::markdown(&results) } else { rendered(&results) })
+        }
         Some(Command::Data(DataCommand::Card { source, path, schema, json })) => {
             let source = source_of(&source, path, schema)?;
             let card = prepare(source.load()?, &source.task()?)?.card;

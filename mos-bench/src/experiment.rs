@@ -21,7 +21,7 @@ use crate::{
     progress::Progress,
     results::{Cell, DataRecord, Results, RunRecord, Speed},
     stats::{bootstrap_users, resamples},
-    tables::{self, Table},
+    tables,
     train::{Trial, View, columns, test_record},
 };
 
@@ -119,8 +119,7 @@ pub fn run(
     compare_users(&mut results, held_out, folder)?;
     let json = serde_json::to_string_pretty(&results)? + "\n";
     folder.write("results.json", json.as_bytes())?;
-    let markdown: Vec<String> = tables::all(&results).iter().map(Table::to_markdown).collect();
-    folder.write("tables.md", markdown.join("\n").as_bytes())?;
+    folder.write("tables.md", tables::markdown(&results).as_bytes())?;
     Ok(results)
 }
 

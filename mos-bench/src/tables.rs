@@ -90,9 +90,9 @@ fn name(cell: &Cell) -> String {
     if cell.collapsed() { format!("{}{MARK}", cell.encoder) } else { cell.encoder.clone() }
 }
 
-/// Every table of a run.
-pub fn all(results: &Results) -> [Table; 3] {
-    [accuracy(results), weightings(results), cost(results)]
+/// Every table of a run, in Markdown.
+pub fn markdown(results: &Results) -> String {
+    [accuracy(results), weightings(results), cost(results)].map(|t| t.to_markdown()).join("\n")
 }
 
 fn short(hash: &str) -> &str {
