@@ -174,16 +174,18 @@ impl Router {
         }
     }
 
-    /// Of the routing vectors of all items those that training has reached (content is always there).
-    fn learned_rows(&self, tables: &Tables, vectors: Vec<f32>) -> Vec<f32> {
-        match &self.vectors {
-            Vectors::Rows { table, .. } if tables.is_trained(*table) => {
-                let touched = |row: usize| tables.is_touched(*table, row);
-                let rows = vectors.chunks(self.dim).enumerate().filter(|(row, _)| touched(*row));
-                rows.flat_map(|(_, v)| v).copied().collect()
-            }
-            _ => vectors[self.dim.min(vectors.len())..].to_vec(),
+    /// Of the routing vectors of all items those that training has reached; all known items where that is none (rows that only
+    /// the codebook trains, before it has begun) and where vectors are made of content.
+    fn learned_rows(&self, tables: &Tables, vectors: &[f32]) -> Vec<f32> {
+        let mut rows = Vec::new();
+        if let Vectors::Rows { table, .. } = &self.vectors
+            && tables.is_trained(*table)
+        {
+            let touched = |row: usize| tables.is_touched(*table, row);
+            let all = vectors.chunks(self.dim).enumerate();
+            rows = all.filter(|(row, _)| touched(*row)).flat_map(|(_, v)| v).copied().collect();
         }
+        if rows.is_empty() { vectors[self.dim.min(vectors.len())..].to_vec() } else { rows }
     }
 
     pub(super) fn assign(&self, vectors: &[f32], codes: &[f32]) -> Vec<u16> {
@@ -312,7 +314,7 @@ impl Router {
                 if !self.started {
                     let vectors = self.vectors_of_items(params, tables);
                     let mut rng = rng::stream(at.seed, "codebook/kmeans", &[at.step]);
-                    let learned = self.learned_rows(tables, vectors);
+                    let learned = self.learned_rows(tables, &vectors);
                     params.set(self.codes, kmeans(&learned, dim, k, &mut rng));
                 }
                 params.set_buffer(self.usage, vec![1.0; k]);
@@ -339,7 +341,7 @@ impl Router {
         let mean = usage.iter().sum::<f32>() / k as f32;
         let dead: Vec<usize> = (0..k).filter(|c| usage[*c] < 0.1 * mean).collect();
         if !dead.is_empty() {
-            let learned = self.learned_rows(tables, self.vectors_of_items(params, tables));
+            let learned = self.learned_rows(tables, &self.vectors_of_items(params, tables));
             let mut rng = rng::stream(at.seed, "codebook/revive", &[at.step]);
             for c in dead.into_iter().filter(|_| !learned.is_empty()) {
                 let item = rng.random_range(0..(learned.len() / dim) as u32) as usize;
