@@ -65,10 +65,14 @@ fn step(c: &mut Criterion) {
         group.bench_function(format!("train/{case}"), |b| {
             b.iter(|| model.train_step(&batch, &train, 1_000_000, 1_000_000).unwrap());
         });
+        model.prepare_scoring();
         group.bench_function(format!("score/{case}"), |b| b.iter(|| model.score(black_box(&batch)).unwrap()));
+        let of_items = model.gradients(&batch).unwrap().into_iter().find(|(name, _)| name == "table.items");
+        let of_items = of_items.unwrap().1;
         drop(model);
 
-        // The table's part of a step, as a step does it: four shards gather, their gradients are summed and applied.
+        // The table's part of a step, as a step does it: four shards gather, their gradients are summed and applied. The
+        // gradients are those of the step: behaviours outside the top k have none.
         let (mut params, mut tables) = (Params::default(), Tables::default());
         let catalog = catalog(items);
         let table = Builder::new(&mut params, &mut tables, &catalog, WIDTH, 1)
@@ -76,7 +80,8 @@ fn step(c: &mut Criterion) {
             .unwrap();
         let shards = batch.split(train.shards);
         let rows: Vec<Vec<u32>> = shards.iter().map(|s| ItemIndex::of(s).unwrap().0.items).collect();
-        let grads: Vec<Vec<f32>> = rows.iter().map(|r| vec![1e-3; r.len() * WIDTH]).collect();
+        let grad = |row: &u32| &of_items[*row as usize * WIDTH..(*row as usize + 1) * WIDTH];
+        let grads: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().flat_map(grad).copied().collect()).collect();
         for dense in [false, true] {
             group.bench_function(format!("table_{}/{case}", if dense { "dense" } else { "lazy" }), |b| {
                 b.iter(|| {

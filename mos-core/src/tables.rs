@@ -126,8 +126,7 @@ impl Tables {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
             grads.each(part, |row, grad| {
-                // A leaf covers all items of its shard, also those that nothing reached through this table.
-                if row != 0 && grad.iter().any(|g| *g != 0.0) {
+                if row != 0 {
                     let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
                     rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], grad, scale);
                 }
@@ -190,13 +189,21 @@ pub struct RowGrads<'a> {
 }
 
 impl<'a> RowGrads<'a> {
-    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `items` rows.
+    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `items` rows. Rows
+    /// whose gradient is zero are left out.
     pub fn new(items: usize, dim: usize, shards: &[(&[u32], &'a [f32])]) -> Self {
         let part_rows = items.div_ceil(PARTS).max(1);
         let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); items.div_ceil(part_rows)];
+        // A leaf covers all items of its shard, also those that nothing reached through this table.
+        let reached = |(rows, grads): &(&[u32], &[f32])| -> Vec<u32> {
+            let places = grads.chunks(dim).enumerate().take(rows.len());
+            places.filter(|(_, grad)| grad.iter().any(|g| *g != 0.0)).map(|(k, _)| k as u32).collect()
+        };
+        let reached: Vec<Vec<u32>> = shards.par_iter().map(reached).collect();
         for (s, (rows, _)) in shards.iter().enumerate() {
-            for (k, row) in rows.iter().enumerate() {
-                parts[*row as usize / part_rows].push((*row, s as u32, k as u32));
+            for k in &reached[s] {
+                let row = rows[*k as usize];
+                parts[row as usize / part_rows].push((row, s as u32, *k));
             }
         }
         parts.par_iter_mut().for_each(|entries| entries.sort_unstable());
