@@ -50,7 +50,7 @@ pub enum Source {
 
 /// Name and line of every source.
 pub const SOURCES: [(&str, &str); 4] = [
-    ("synthetic", "generated session-hopping histories with planted themes; PATH not needed"),
+    ("synthetic", "generated session-hopping histories with planted themes (no PATH)"),
     ("taobao", "Taobao UserBehavior.csv, plain or gzip"),
     ("movielens", "MovieLens u.data, ratings.dat or ratings.csv, with the films beside it"),
     ("csv", "any delimited text, described by --schema FILE.toml"),
