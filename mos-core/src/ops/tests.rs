@@ -105,6 +105,32 @@ fn gradients_of_jagged_operations() {
 }
 
 #[test]
+fn dropout_keeps_the_mean_and_passes_its_mask_back() {
+    let x = Mat::new(50, 40, vec![1.0; 2000]);
+    assert_eq!(
+        dropout(&mut Tape::scoring(), &x, 0.3, &mut rng(1)).values(),
+        x.values(),
+        "scoring drops nothing"
+    );
+    let mut tape = Tape::training();
+    let out = dropout(&mut tape, &x, 0.3, &mut rng(1));
+    let kept = out.values().iter().filter(|v| **v != 0.0).count();
+    assert!((1300..1500).contains(&kept), "{kept} of 2000 kept");
+    assert!(out.values().iter().all(|v| *v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-6));
+    assert_eq!(
+        out.values(),
+        dropout(&mut Tape::training(), &x, 0.3, &mut rng(1)).values(),
+        "one stream, one mask"
+    );
+    let loss = mean_square(&mut tape, &out);
+    let mut grads = tape.backward(&loss).unwrap();
+    let wanted: Vec<f32> =
+        out.values().iter().map(|v| 2.0 * v / 50.0 * if *v == 0.0 { 0.0 } else { 1.0 / 0.7 }).collect();
+    let found = grads.take(&x).unwrap();
+    assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6));
+}
+
+#[test]
 fn gradients_of_losses() {
     check_gradients(&[random(4, 1, 1)], |t, v| bce_with_logits(t, &v[0], &[0.0, 1.0, 1.0, 0.0]));
     check_gradients(&[random(4, 3, 1)], |t, v| mean_square(t, &v[0]));
@@ -257,6 +283,47 @@ proptest! {
                 prop_assert!((f64::from(found[s * d + i]) - wanted[i]).abs() < 1e-4);
             }
         }
+    }
+
+    #[test]
+    fn dense_operations_equal_their_oracles(r in 1usize..6, i in 1usize..9, o in 1usize..7, seed in 0u64..1000) {
+        let (x, w, b, y) = (random(r, i, seed), random(i, o, seed + 1), random(1, o, seed + 2), random(o, i, seed + 3));
+        let (gain, shift) = (random(1, i, seed + 4), random(1, i, seed + 5));
+        let at = |m: &Mat, row: usize, col: usize| f64::from(m.values()[row * m.cols() + col]);
+        let tape = &mut Tape::scoring();
+        let same = |found: &Mat, wanted: &dyn Fn(usize, usize) -> f64| {
+            (0..found.rows()).all(|row| (0..found.cols()).all(|col| (at(found, row, col) - wanted(row, col)).abs() < 1e-4))
+        };
+        let product = |row: usize, col: usize| (0..i).map(|k| at(&x, row, k) * at(&w, k, col)).sum::<f64>() + at(&b, 0, col);
+        prop_assert!(same(&linear(tape, &x, &w, Some(&b), Activation::None), &product));
+        prop_assert!(same(&linear(tape, &x, &w, Some(&b), Activation::Relu), &|row, col| product(row, col).max(0.0)));
+        let cross = |row: usize, col: usize| (0..i).map(|k| at(&x, row, k) * at(&y, col, k)).sum::<f64>();
+        prop_assert!(same(&matmul_nt(tape, &x, &y), &cross));
+        let mass = |row: usize| (0..i).map(|k| (at(&x, row, k) / 0.3).exp()).sum::<f64>();
+        let soft = softmax_rows(tape, &x, 0.3);
+        prop_assert!(same(&soft, &|row, col| (at(&x, row, col) / 0.3).exp() / mass(row)));
+        let half = Mat::new(r, i, soft.values().iter().map(|p| p / 2.0).collect());
+        prop_assert!(same(&renormalize_rows(tape, &half), &|row, col| at(&soft, row, col)));
+        let length = |row: usize| (0..i).map(|k| at(&x, row, k).powi(2)).sum::<f64>().sqrt();
+        prop_assert!(same(&normalize_rows(tape, &x), &|row, col| at(&x, row, col) / length(row)));
+        let mean = |row: usize| (0..i).map(|k| at(&x, row, k)).sum::<f64>() / i as f64;
+        let spread = |row: usize| ((0..i).map(|k| (at(&x, row, k) - mean(row)).powi(2)).sum::<f64>() / i as f64 + 1e-5).sqrt();
+        let standard = |row: usize, col: usize| (at(&x, row, col) - mean(row)) / spread(row) * at(&gain, 0, col) + at(&shift, 0, col);
+        prop_assert!(same(&layer_norm(tape, &x, &gain, &shift), &standard));
+        let (other, gates) = (random(r, i, seed + 6), random(r, 2, seed + 7));
+        let mixed = |row: usize, col: usize| at(&gates, row, 0) * at(&x, row, col) + at(&gates, row, 1) * at(&other, row, col);
+        prop_assert!(same(&mix(tape, &gates, &[&x, &other]), &mixed));
+        // Two heads: head h maps its half of the columns by its half of the rows of the map.
+        let (two, map) = (random(r, 2 * i, seed + 8), random(2 * i, o, seed + 9));
+        let headed = |row: usize, col: usize| {
+            let h = col / o;
+            (0..i).map(|k| at(&two, row, h * i + k) * at(&map, h * i + k, col % o)).sum::<f64>()
+        };
+        prop_assert!(same(&head_project(tape, &two, &map, 2), &headed));
+        let index: Vec<u32> = (0..2 * r as u32).map(|n| n * 7 % r as u32).collect();
+        prop_assert!(same(&gather_rows(tape, &x, &index), &|row, col| at(&x, index[row] as usize, col)));
+        let places: Vec<u32> = (0..r as u32).rev().collect();
+        prop_assert!(same(&scatter_rows(tape, &x, &places, r), &|row, col| at(&x, r - 1 - row, col)));
     }
 
     #[test]
