@@ -6,16 +6,15 @@
 //! same way, on a [`Registry`] of its own.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use mos_baselines::{Registry, Spec};
-//! use mos_core::{CtrModel, ModelConfig, TrainConfig};
+//! use mos_core::{Builder, CtrModel, ModelConfig, TrainConfig};
 //! use mos_data::{prepare, sources::synthetic::SyntheticConfig};
 //!
 //! let synthetic = SyntheticConfig { users: 60, ..SyntheticConfig::default() };
 //! let data = prepare(synthetic.generate()?, &synthetic.task())?;
 //! let (registry, spec) = (Registry::default(), Spec::new("twin", "mos"));
-//! let catalog = Arc::new(data.catalog.clone());
-//! let mut model = CtrModel::new(&ModelConfig::default(), &catalog, 1, |b| registry.build(b, &spec))?;
+//! let build = |b: &mut Builder<'_>| registry.build(b, &spec);
+//! let mut model = CtrModel::new(&ModelConfig::default(), &data.catalog, 1, build)?;
 //!
 //! let batch = data.batch(&data.splits.train[..64], 100);
 //! let before = model.train_step(&batch, &TrainConfig::default(), 20, 20)?.loss;

@@ -144,15 +144,13 @@ impl Registry {
         line: &'static str,
         new: fn(&mut Builder<'_>, &C) -> Result<E>,
     ) {
-        assert_name(name);
-        assert!(self.encoders().all(|p| p.0 != name), "the encoder {name} is registered twice");
+        assert_new(&self.encoders, name);
         let defaults = plain(name, &C::default());
         let preset = defaults.clone();
         let make = move |b: &mut Builder<'_>, given: &Value| -> Made {
             Ok(Box::new(new(b, &merged(name, &preset, given)?)?))
         };
-        let check = |name: &str, preset: &Value, given: &Value| merged::<C>(name, preset, given).map(drop);
-        self.encoders.push(Plugin { name, line, defaults, check, make: Box::new(make) });
+        self.encoders.push(Plugin { name, line, defaults, check: readable::<C>, make: Box::new(make) });
     }
 
     /// Adds a mixture, made by `new` from its options and from a factory of experts. One type can stand under several
@@ -167,15 +165,13 @@ impl Registry {
         defaults: C,
         new: fn(&mut Builder<'_>, &C, &mut Expert<'_>) -> Result<M>,
     ) {
-        assert_name(name);
-        assert!(self.mixtures().all(|p| p.0 != name), "the mixture {name} is registered twice");
+        assert_new(&self.mixtures, name);
         let defaults = plain(name, &defaults);
         let preset = defaults.clone();
         let make = move |b: &mut Builder<'_>, given: &Value, expert: &mut Expert<'_>| -> Made {
             Ok(Box::new(new(b, &merged(name, &preset, given)?, expert)?))
         };
-        let check = |name: &str, preset: &Value, given: &Value| merged::<C>(name, preset, given).map(drop);
-        self.mixtures.push(Plugin { name, line, defaults, check, make: Box::new(make) });
+        self.mixtures.push(Plugin { name, line, defaults, check: readable::<C>, make: Box::new(make) });
     }
 
     /// Name, line and default options of each encoder.
@@ -214,9 +210,10 @@ impl Registry {
     }
 }
 
-fn assert_name(name: &str) {
+fn assert_new<F: ?Sized>(plugins: &[Plugin<F>], name: &str) {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     assert!(!name.is_empty() && name.chars().all(fits), "{name:?} is no name for a plug-in");
+    assert!(plugins.iter().all(|p| p.name != name), "{name} is registered twice");
 }
 
 fn find<'r, F: ?Sized>(kind: &str, plugins: &'r [Plugin<F>], name: &str) -> Result<&'r Plugin<F>> {
@@ -228,6 +225,10 @@ fn find<'r, F: ?Sized>(kind: &str, plugins: &'r [Plugin<F>], name: &str) -> Resu
 
 fn plain(name: &str, options: &impl Options) -> Value {
     serde_json::to_value(options).unwrap_or_else(|e| panic!("the options of {name} are no plain data: {e}"))
+}
+
+fn readable<C: Options>(name: &str, preset: &Value, given: &Value) -> Result<()> {
+    merged::<C>(name, preset, given).map(drop)
 }
 
 /// `preset` with the fields of `given` put over it.

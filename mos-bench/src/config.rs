@@ -149,8 +149,7 @@ impl Experiment {
         if let Some(key) = not_finite(&table, "") {
             bail!("{place}: {key} is not a finite number");
         }
-        let experiment: Self = toml::Value::Table(table).try_into().context(place)?;
-        Ok(experiment)
+        toml::Value::Table(table).try_into().context(place)
     }
 
     /// Checks what can be checked before any data is read.

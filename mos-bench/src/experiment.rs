@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use mos_baselines::{Registry, Spec};
-use mos_data::{Catalog, Dataset, Sample};
+use mos_data::{Dataset, Sample};
 use rayon::prelude::*;
 
 use crate::{
@@ -28,7 +28,6 @@ use crate::{
 struct Job<'a> {
     name: String,
     trial: &'a Trial<'a>,
-    held_out: &'a HeldOut,
     seed: u64,
 }
 
@@ -37,8 +36,7 @@ struct Job<'a> {
 /// # Errors
 /// Options that do not exist, or do not fit the data.
 pub fn try_models(experiment: &Experiment, data: &Dataset, registry: &Registry) -> anyhow::Result<()> {
-    let catalog = Arc::new(data.catalog.clone());
-    for (encoder, mixture, trial) in trials(experiment, data, registry, &catalog) {
+    for (encoder, mixture, trial) in trials(experiment, data, registry) {
         trial.model(experiment.seeds[0]).with_context(|| format!("{encoder} x {mixture}"))?;
     }
     Ok(())
@@ -56,8 +54,7 @@ pub fn run(
     registry: &Registry,
     folder: &Folder,
 ) -> anyhow::Result<Results> {
-    let catalog = Arc::new(data.catalog.clone());
-    let trials = trials(experiment, data, registry, &catalog);
+    let trials = trials(experiment, data, registry);
     let mut jobs = Vec::new();
     let mut records: BTreeMap<(String, u64), RunRecord> = BTreeMap::new();
     let mut commits = BTreeSet::new();
@@ -69,7 +66,7 @@ pub fn run(
                     records.insert((name.clone(), *seed), record);
                     commits.insert(commit);
                 }
-                None => jobs.push(Job { name: name.clone(), trial, held_out, seed: *seed }),
+                None => jobs.push(Job { name: name.clone(), trial, seed: *seed }),
             }
         }
     }
@@ -80,7 +77,7 @@ pub fn run(
         commits.insert(COMMIT.to_owned());
     }
     folder.keep_test(data, held_out)?;
-    train_all(&jobs, data, folder, &mut records)?;
+    train_all(&jobs, data, held_out, folder, &mut records)?;
     let mut cells = Vec::new();
     let progress = Progress::new("timing", trials.len() as u64);
     for (encoder, mixture, trial) in &trials {
@@ -101,7 +98,7 @@ pub fn run(
             name: data.name.clone(),
             sha256: data.sha256.clone(),
             split_sha256: data.split_sha256.clone(),
-            label: data.label.to_string(),
+            label: data.label,
             users: data.interactions.users(),
             items: data.catalog.items - 1,
             train_samples: data.splits.train.len(),
@@ -128,9 +125,8 @@ fn trials<'a>(
     experiment: &'a Experiment,
     data: &'a Dataset,
     registry: &'a Registry,
-    catalog: &'a Arc<Catalog>,
 ) -> Vec<(String, String, Trial<'a>)> {
-    let trial = |spec: Spec, view| Trial { experiment, registry, data, catalog, spec, view };
+    let trial = |spec: Spec, view| Trial { experiment, registry, data, spec, view };
     let mut out: Vec<(String, String, Trial<'a>)> = experiment
         .cells()
         .into_iter()
@@ -153,6 +149,7 @@ fn trials<'a>(
 fn train_all(
     jobs: &[Job<'_>],
     data: &Dataset,
+    held_out: &HeldOut,
     folder: &Folder,
     records: &mut BTreeMap<(String, u64), RunRecord>,
 ) -> anyhow::Result<()> {
@@ -176,7 +173,7 @@ fn train_all(
             };
             let trained = pool.install(|| {
                 let fitted = job.trial.fit(job.seed, &tick)?;
-                fitted.map(|fitted| job.trial.test(fitted, job.held_out)).transpose()
+                fitted.map(|fitted| job.trial.test(fitted, held_out)).transpose()
             });
             let trained = trained.with_context(|| format!("{}, seed {}", job.name, job.seed))?;
             let Some((record, scores)) = trained else { break };

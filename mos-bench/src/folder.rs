@@ -20,6 +20,8 @@ use crate::{
 pub struct Folder {
     path: PathBuf,
     config_sha256: String,
+    /// Whether this run began it, rather than resumed it.
+    fresh: bool,
     /// Folders that were made for it, outermost first.
     made: Vec<PathBuf>,
 }
@@ -61,6 +63,9 @@ impl Folder {
         if resume && std::fs::read_to_string(path.join("config.toml"))? != text {
             bail!("{place}: belongs to another configuration; resume needs the same one");
         }
+        for output in ["results.json", "tables.md", "test.csv"] {
+            ensure!(!path.join(output).is_dir(), "{place}/{output}: a folder is in the way");
+        }
         let trainings = path.join("trainings");
         let mut made: Vec<PathBuf> = trainings
             .ancestors()
@@ -72,17 +77,14 @@ impl Folder {
             made.insert(0, path.clone());
         }
         std::fs::create_dir_all(&trainings).with_context(|| place.to_string())?;
-        for output in ["results.json", "tables.md", "test.csv"] {
-            ensure!(!path.join(output).is_dir(), "{place}/{output}: a folder is in the way");
-        }
-        let folder = Self { path, config_sha256: experiment.sha256()?, made };
+        let folder = Self { path, config_sha256: experiment.sha256()?, fresh: !resume, made };
         folder.write("config.toml", text.as_bytes())?;
         Ok(folder)
     }
 
     /// Takes back what [`Self::open`] made, before anything was trained. A run that is resumed keeps what it has.
     pub fn discard(self) {
-        if self.made.iter().any(|made| made.ends_with("trainings")) {
+        if self.fresh {
             let _ = std::fs::remove_file(self.path.join("config.toml"));
         }
         // A folder that is not empty stays: there is something of somebody else's in it.

@@ -1,9 +1,6 @@
 //! Progress with time left: a bar on a terminal, a line every tenth elsewhere.
 
-use std::{
-    io::IsTerminal as _,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
@@ -12,7 +9,6 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
-    terminal: bool,
     done: AtomicU64,
 }
 
@@ -25,7 +21,7 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        Self { bar, what, terminal: std::io::stderr().is_terminal(), done: AtomicU64::new(0) }
+        Self { bar, what, done: AtomicU64::new(0) }
     }
 
     /// Says what is being worked on.
@@ -39,7 +35,7 @@ impl Progress {
         let total = self.bar.length().unwrap_or(0);
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         let tenth = |n: u64| 10 * n / total.max(1);
-        if !self.terminal && tenth(done) > tenth(done - 1) {
+        if self.bar.is_hidden() && tenth(done) > tenth(done - 1) {
             let elapsed = self.bar.elapsed();
             let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
             let (gone, left) = (HumanDuration(elapsed), HumanDuration(left));

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use mos_core::Cost;
+use mos_data::LabelRule;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::{Interval, Paired, holm, paired_t, t_interval};
@@ -18,7 +19,7 @@ pub struct DataRecord {
     /// Hash of the samples.
     pub split_sha256: String,
     /// What is predicted.
-    pub label: String,
+    pub label: LabelRule,
     /// Users.
     pub users: usize,
     /// Items.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{LineStyle, TableStyle};
+use mos_data::LabelRule;
 
 use crate::{
     results::{Cell, Results, RunRecord},
@@ -186,7 +187,7 @@ pub fn accuracy(results: &Results) -> Table {
         title: format!(
             "Accuracy on {}{}",
             data.name,
-            if data.label.contains("sampled") { ", sampled negatives" } else { "" }
+            if matches!(data.label, LabelRule::Negatives { .. }) { ", sampled negatives" } else { "" }
         ),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().map(row).collect(),

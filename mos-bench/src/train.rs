@@ -1,10 +1,10 @@
 //! The training protocol: one cell, one seed.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use mos_baselines::{Registry, Spec};
 use mos_core::{Cost, CtrModel, model::Weights};
-use mos_data::{Batch, Catalog, Dataset, Sample, shuffled_order};
+use mos_data::{Batch, Dataset, Sample, shuffled_order};
 
 use crate::{
     config::{Experiment, HeldOut},
@@ -32,8 +32,6 @@ pub struct Trial<'a> {
     pub registry: &'a Registry,
     /// Its data.
     pub data: &'a Dataset,
-    /// Shared items.
-    pub catalog: &'a Arc<Catalog>,
     /// Encoder and mixture.
     pub spec: Spec,
     /// What it sees.
@@ -46,7 +44,7 @@ impl Trial<'_> {
     /// # Errors
     /// Names or options that do not exist.
     pub fn model(&self, seed: u64) -> mos_core::Result<CtrModel> {
-        CtrModel::new(&self.experiment.model, self.catalog, seed, |builder| {
+        CtrModel::new(&self.experiment.model, &self.data.catalog, seed, |builder| {
             self.registry.build(builder, &self.spec)
         })
     }

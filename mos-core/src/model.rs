@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adam, Builder, Cost, Error, Events, Init, Input, ItemIndex, Mat, ParamId, Params, Part, Pass, Result,
-    RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost, encoder::visit,
-    layers::Mlp, ops,
+    Adam, Builder, Cost, Error, Events, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params, Part, Pass,
+    Result, RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost,
+    encoder::visit, layers::Mlp, ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -339,17 +339,13 @@ impl CtrModel {
     /// Refuses what would panic or mislead further in: the batch's fields are public.
     fn check_batch(&self, batch: &Batch) -> Result<()> {
         let (b, n) = (batch.targets.len(), batch.items.len());
-        let lengths = [batch.labels.len(), batch.offsets.len().saturating_sub(1)];
-        let columns =
-            [batch.behaviours.len(), batch.sessions.len(), batch.offsets.last().copied().unwrap_or(0)];
-        let rising = batch.offsets.first() == Some(&0) && batch.offsets.is_sorted();
-        if !rising || batch.users.len() != b || lengths != [b; 2] || columns != [n; 3] {
-            let found = format!("{lengths:?} samples, {columns:?} behaviours");
-            return Err(Error::shape(
-                "batch",
-                format!("{b} samples and {n} behaviours in each column"),
-                found,
-            ));
+        let borders = Offsets::new(batch.offsets.clone())?;
+        let samples = [batch.users.len(), batch.labels.len(), borders.segments()];
+        let behaviours = [batch.behaviours.len(), batch.sessions.len(), borders.rows()];
+        if samples != [b; 3] || behaviours != [n; 3] {
+            let expected = format!("{b} samples and {n} behaviours in each column");
+            let found = format!("{samples:?} samples, {behaviours:?} behaviours");
+            return Err(Error::shape("batch", expected, found));
         }
         let items = batch.items.iter().chain(&batch.targets).max().map_or(0, |i| *i as usize);
         let kinds = batch.behaviours.iter().max().map_or(0, |k| usize::from(*k));
@@ -434,14 +430,15 @@ impl CtrModel {
         }
         for (number, table) in self.tables.tables.iter().enumerate() {
             let id = TableId(number);
+            if !self.tables.is_trained(id) {
+                continue;
+            }
             let mut full = vec![0.0; table.values.len()];
             let grad = leaves.get(&id).and_then(|leaf| grads.take(leaf)).unwrap_or_default();
             for (row, grad) in index.items.iter().zip(grad.chunks(table.dim)) {
                 full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
             }
-            if self.tables.is_trained(id) {
-                out.push((format!("table.{}", table.name), full));
-            }
+            out.push((format!("table.{}", table.name), full));
         }
         out.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(out)

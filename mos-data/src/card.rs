@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::{Catalog, Interactions, Sample, Splits, TaskConfig};
+use crate::{Catalog, Interactions, LabelRule, Sample, Splits, TaskConfig};
 
 /// Counts and statistics of a prepared task.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ pub struct Card {
     /// Share of neighbouring events with equal times.
     pub tie_rate: f64,
     /// What is predicted.
-    pub label: String,
+    pub label: LabelRule,
     /// Samples and share of positives of each part.
     pub parts: BTreeMap<&'static str, (usize, f64)>,
     /// Share of validation and test targets never seen in training.
@@ -68,7 +68,7 @@ impl Card {
             history: [x.len() as f64 / users, at(0.5), at(0.9), at(0.99), at(1.0)],
             sessions: [total / users, x.len() as f64 / total.max(1.0)],
             tie_rate: x.tie_rate(),
-            label: task.label.to_string(),
+            label: task.label,
             parts: [("1 train", &splits.train), ("2 valid", &splits.valid), ("3 test", &splits.test)]
                 .map(|(n, s)| (n, part(s)))
                 .into(),

@@ -1,6 +1,9 @@
 //! From a log to samples: sessions, labels, global time split, frozen negatives.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use rand::{RngExt as _, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
@@ -60,6 +63,11 @@ pub enum LabelRule {
         #[serde(default)]
         novel: bool,
     },
+}
+
+impl LabelRule {
+    /// For logs without impressions, where nothing else is asked for.
+    pub const SAMPLED: Self = Self::Negatives { per_positive: 3, exponent: 0.75, novel: false };
 }
 
 impl std::fmt::Display for LabelRule {
@@ -125,8 +133,8 @@ pub struct Dataset {
     pub interactions: Interactions,
     /// Session of each event.
     pub sessions: Vec<u32>,
-    /// Items.
-    pub catalog: Catalog,
+    /// Items; models share them.
+    pub catalog: Arc<Catalog>,
     /// Samples.
     pub splits: Splits,
     /// Raw user ids.
@@ -153,9 +161,8 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
     let ticks_per_second = log.ticks_per_second;
-    let Log {
-        name, mut interactions, impressions, mut catalog, user_ids, item_ids, mut dropped, bayes, ..
-    } = log;
+    let Log { name, mut interactions, impressions, catalog, user_ids, item_ids, mut dropped, bayes, .. } =
+        log;
     if interactions.users() < 2 {
         return Err(Error::too_few(
             format!("{} user(s) in {name}", interactions.users()),
@@ -167,7 +174,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     }
     let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
-    let mut unknown = forget_unseen(&mut interactions, &mut targets, &mut catalog, valid_from);
+    let mut unknown = forget_unseen(&mut interactions, &mut targets, &catalog, valid_from);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
         // A negative is always a known item, so an unknown positive could be told by that alone.
         let all = targets.len();
@@ -242,7 +249,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         name,
         interactions,
         sessions: session_of,
-        catalog,
+        catalog: Arc::new(catalog),
         splits,
         user_ids,
         item_ids,
@@ -309,7 +316,7 @@ fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
 
 /// Items that first occur at or after the validation cut become the unknown item, unless their content is known.
 /// Returns the share of later targets that are unknown.
-fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &mut Catalog, cut: i64) -> f64 {
+fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &Catalog, cut: i64) -> f64 {
     if catalog.content.is_some() {
         return 0.0;
     }

@@ -27,6 +27,11 @@ pub enum Sessionizer {
     Given {},
 }
 
+impl Sessionizer {
+    /// For logs without sessions of their own, where nothing else is asked for.
+    pub const HALF_HOUR: Self = Self::Gap { seconds: 1800 };
+}
+
 /// Session number of each event, from 0 within each user.
 ///
 /// # Errors

@@ -120,16 +120,12 @@ impl Schema {
 
     /// What is predicted.
     pub fn rule(&self) -> LabelRule {
-        self.rule.unwrap_or(if self.label.is_some() {
-            LabelRule::Impressions {}
-        } else {
-            LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false }
-        })
+        self.rule.unwrap_or(if self.label.is_some() { LabelRule::Impressions {} } else { LabelRule::SAMPLED })
     }
 
     /// Sessions: the schema's column, else gaps of half an hour.
     pub fn sessions(&self) -> Sessionizer {
-        if self.session.is_some() { Sessionizer::Given {} } else { Sessionizer::Gap { seconds: 1800 } }
+        if self.session.is_some() { Sessionizer::Given {} } else { Sessionizer::HALF_HOUR }
     }
 
     /// Ticks of one second.

@@ -75,13 +75,10 @@ impl Source {
     /// # Errors
     /// A schema that cannot be read.
     pub fn task(&self) -> Result<TaskConfig> {
-        let gap = Sessionizer::Gap { seconds: 1800 };
         let (label, session) = match self {
             Self::Synthetic { generator } => return Ok(generator.task()),
-            Self::Taobao { .. } => {
-                (LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false }, gap)
-            }
-            Self::Movielens { .. } => (LabelRule::Rating { at_least: 4.0 }, gap),
+            Self::Taobao { .. } => (LabelRule::SAMPLED, Sessionizer::HALF_HOUR),
+            Self::Movielens { .. } => (LabelRule::Rating { at_least: 4.0 }, Sessionizer::HALF_HOUR),
             Self::Csv { schema, .. } => {
                 let schema = Schema::read(schema)?;
                 (schema.rule(), schema.sessions())
