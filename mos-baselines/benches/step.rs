@@ -43,10 +43,12 @@ fn batch(items: usize, popularity: &str) -> Batch {
         users: (0..BATCH as u32).collect(),
         targets: (0..BATCH).map(|_| item()).collect(),
         labels: (0..BATCH).map(|b| (b % 2) as f32).collect(),
+        target_times: vec![LENGTH as i64 * 600; BATCH],
         offsets: (0..=BATCH).map(|b| b * LENGTH).collect(),
         items: (0..BATCH * LENGTH).map(|_| item()).collect(),
         behaviours: vec![0; BATCH * LENGTH],
         sessions: vec![0; BATCH * LENGTH],
+        times: (0..BATCH * LENGTH).map(|t| (t % LENGTH) as i64 * 600).collect(),
         truncated: 0,
     }
 }

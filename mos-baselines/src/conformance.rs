@@ -47,11 +47,13 @@ pub fn batch(lengths: &[usize], seed: u64) -> Batch {
         out.users.push(user as u32);
         out.targets.push(if user == 3 { 0 } else { draw.random_range(1..ITEMS as u32) });
         out.labels.push((user % 2) as f32);
+        out.target_times.push(100_000);
         for t in 0..*n {
             // The unknown item comes up too.
             out.items.push(draw.random_range(0..ITEMS as u32));
             out.behaviours.push(draw.random_range(0..3u32) as u8);
             out.sessions.push(t as u32 / 3);
+            out.times.push(100_000 - 700 * (n - t) as i64);
         }
         out.offsets.push(out.items.len());
     }

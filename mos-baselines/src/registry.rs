@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    encoders::{din::Din, mean::Mean, sdim::Sdim, twin::Twin},
+    encoders::{
+        din::{Din, DinConfig},
+        mean::Mean,
+        sdim::{Sdim, SdimConfig},
+        twin::{Twin, TwinConfig},
+    },
     mixtures::{
         Expert,
         gshard::{GShard, GShardConfig},
@@ -80,10 +85,25 @@ impl Default for Registry {
     /// Everything in this crate.
     fn default() -> Self {
         let mut r = Self { encoders: Vec::new(), mixtures: Vec::new() };
-        r.encoder("mean", "mean pooling of the history", Mean::new);
-        r.encoder("din", "DIN: an MLP weighs each behaviour against the target", Din::new);
-        r.encoder("twin", "TWIN: target attention over the top-k behaviours", Twin::new);
-        r.encoder("sdim", "SDIM: behaviours that share the target's hash codes", Sdim::new);
+        r.encoder("mean", "mean pooling of the history", (), Mean::new);
+        r.encoder(
+            "din",
+            "DIN: an MLP weighs each behaviour against the target",
+            DinConfig::default(),
+            Din::new,
+        );
+        r.encoder(
+            "twin",
+            "TWIN: target attention over the top-k behaviours",
+            TwinConfig::default(),
+            Twin::new,
+        );
+        r.encoder(
+            "sdim",
+            "SDIM: behaviours that share the target's hash codes",
+            SdimConfig::default(),
+            Sdim::new,
+        );
 
         let scales = ScalesConfig::default();
         let gshard = GShardConfig::default();
@@ -133,19 +153,20 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Adds an encoder, made by `new` from its options.
+    /// Adds an encoder, made by `new` from its options. One type can stand under several names with different defaults.
     ///
     /// # Panics
     /// If the name is taken or not made of letters, digits, `-` and `_` (it becomes part of file names), or the options are
     /// no plain data: mistakes of the program, seen at its start.
-    pub fn encoder<C: Options + Default, E: SequenceEncoder + 'static>(
+    pub fn encoder<C: Options, E: SequenceEncoder + 'static>(
         &mut self,
         name: &'static str,
         line: &'static str,
+        defaults: C,
         new: fn(&mut Builder<'_>, &C) -> Result<E>,
     ) {
         assert_new(&self.encoders, name);
-        let defaults = plain(name, &C::default());
+        let defaults = plain(name, &defaults);
         let preset = defaults.clone();
         let make = move |b: &mut Builder<'_>, given: &Value| -> Made {
             Ok(Box::new(new(b, &merged(name, &preset, given)?)?))
@@ -153,8 +174,7 @@ impl Registry {
         self.encoders.push(Plugin { name, line, defaults, check: readable::<C>, make: Box::new(make) });
     }
 
-    /// Adds a mixture, made by `new` from its options and from a factory of experts. One type can stand under several
-    /// names with different defaults.
+    /// Adds a mixture, made by `new` from its options and from a factory of experts.
     ///
     /// # Panics
     /// As [`Self::encoder`].
@@ -195,7 +215,7 @@ impl Registry {
         (mixture.check)(mixture.name, &mixture.defaults, &spec.mixture_options)
     }
 
-    /// Builds a cell. Every expert has its own positions.
+    /// Builds a cell. Every expert that wants positions has its own.
     ///
     /// # Errors
     /// [`Error::Config`] for a name or option that does not exist, naming the nearest that does.
@@ -204,7 +224,7 @@ impl Registry {
         let mixture = find("mixture", &self.mixtures, &spec.mixture)?;
         let mut expert = |b: &mut Builder<'_>| -> Made {
             let inner = (encoder.make)(&mut b.at(&spec.encoder), &spec.encoder_options)?;
-            Ok(Box::new(Positioned::new(b, inner)))
+            Ok(if inner.wants_positions() { Box::new(Positioned::new(b, inner)) } else { inner })
         };
         (mixture.make)(builder, &spec.mixture_options, &mut expert)
     }

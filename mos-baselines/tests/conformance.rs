@@ -2,8 +2,8 @@
 
 use mos_baselines::{Registry, Spec, conformance};
 use mos_core::{
-    Builder, Cost, Events, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate,
-    StepInfo, Tables, engine::BufferId, ops,
+    Builder, Cost, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate, StepInfo,
+    Tables, engine::BufferId, ops,
 };
 
 #[test]
@@ -50,7 +50,7 @@ impl SequenceEncoder for Probe {
         1
     }
 
-    fn cost(&self, _pass: &mut Pass<'_>, _events: &Events) -> Result<Cost> {
+    fn cost(&self, _pass: &mut Pass<'_>, _input: &Input) -> Result<Cost> {
         Ok(Cost::default())
     }
 
@@ -68,7 +68,7 @@ impl SequenceEncoder for Probe {
 #[test]
 fn every_mixture_serves_every_form_of_expert() {
     let mut registry = Registry::default();
-    registry.encoder("probe", "two vectors, evidence, state", Probe::new);
+    registry.encoder("probe", "two vectors, evidence, state", (), Probe::new);
     for (mixture, ..) in registry.mixtures() {
         let spec = Spec::new("probe", mixture);
         conformance::check(&registry, &spec).unwrap_or_else(|e| panic!("{e}"));

@@ -13,6 +13,7 @@ use serde_json::Value;
 fn batch(text: &str) -> Batch {
     let json: Value = serde_json::from_str(text).unwrap();
     let column = |name: &str| -> Vec<u32> { serde_json::from_value(json[name].clone()).unwrap() };
+    let times = |name: &str| column(name).iter().map(|t| i64::from(*t)).collect();
     let targets = column("targets");
     Batch {
         users: (0..targets.len() as u32).collect(),
@@ -21,6 +22,8 @@ fn batch(text: &str) -> Batch {
         items: column("items"),
         behaviours: column("behaviours").iter().map(|b| *b as u8).collect(),
         sessions: column("sessions"),
+        times: times("times"),
+        target_times: times("target_times"),
         targets,
         truncated: 0,
     }

@@ -113,9 +113,7 @@ mod tests {
     use mos_data::{Batch, Catalog};
 
     use super::*;
-    use crate::{
-        Builder, Cost, Events, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops,
-    };
+    use crate::{Builder, Cost, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops};
 
     #[derive(Debug)]
     struct Mean;
@@ -125,7 +123,7 @@ mod tests {
             Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
         }
 
-        fn cost(&self, _: &mut Pass<'_>, _: &Events) -> Result<Cost> {
+        fn cost(&self, _: &mut Pass<'_>, _: &Input) -> Result<Cost> {
             Ok(Cost::default())
         }
     }
@@ -141,10 +139,12 @@ mod tests {
             users: vec![0],
             targets: vec![1],
             labels: vec![1.0],
+            target_times: vec![1],
             offsets: vec![0, 1],
             items: vec![item],
             behaviours: vec![behaviour],
             sessions: vec![0],
+            times: vec![0],
             truncated: 0,
         }
     }
@@ -207,6 +207,7 @@ mod tests {
                 offsets: vec![0, 2, 1],
                 targets: vec![1; 2],
                 labels: vec![1.0; 2],
+                target_times: vec![1; 2],
                 users: vec![0; 2],
                 ..batch(1, 0)
             },

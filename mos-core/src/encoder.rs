@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mos_data::Catalog;
 
 use crate::{
-    Cost, Error, Events, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit,
-    Tables, engine::BufferId,
+    Cost, Error, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit, Tables,
+    engine::BufferId,
 };
 
 /// What an encoder says about B samples.
@@ -86,11 +86,18 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// MACs of one scoring pass over `events`, as a formula; must equal what `forward` executes.
+    /// MACs of one scoring pass over `input`, as a formula; must equal what `forward` executes. Most encoders need no
+    /// more than the lengths; where routing decides, the values do too.
     ///
     /// # Errors
     /// As [`Self::forward`], for encoders whose cost depends on routing.
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost>;
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost>;
+
+    /// Whether an encoder registered by name is to see its rows with positions added ([`crate::layers::Positioned`]).
+    /// One that knows order by itself, or is published without, says no.
+    fn wants_positions(&self) -> bool {
+        true
+    }
 
     /// The encoders inside this one, each once. They are visited by the model: a mixture never has to pass
     /// [`Self::after_step`] and [`Self::prepare_scoring`] on.

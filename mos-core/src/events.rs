@@ -63,8 +63,15 @@ pub struct Events {
     pub behaviours: Vec<u8>,
     /// Session `[N]`, numbered inside one user.
     pub sessions: Vec<u32>,
+    /// Time of each behaviour `[N]`, in seconds.
+    pub times: Vec<i64>,
     /// Target item `[B]`, as a row of the pass's item index.
     pub targets: Vec<u32>,
+    /// Time of each prediction `[B]`, in seconds.
+    pub target_times: Vec<i64>,
+    /// Which sample of the pass each segment belongs to `[B]`: a mixture can give an expert a part of the samples, or
+    /// several segments of one.
+    pub samples: Vec<u32>,
 }
 
 impl Events {
@@ -77,7 +84,10 @@ impl Events {
             items: rows.iter().map(|r| self.items[pick(r)]).collect(),
             behaviours: rows.iter().map(|r| self.behaviours[pick(r)]).collect(),
             sessions: rows.iter().map(|r| self.sessions[pick(r)]).collect(),
+            times: rows.iter().map(|r| self.times[pick(r)]).collect(),
             targets: samples.iter().map(|s| self.targets[pick(s)]).collect(),
+            target_times: samples.iter().map(|s| self.target_times[pick(s)]).collect(),
+            samples: samples.iter().map(|s| self.samples[pick(s)]).collect(),
         }
     }
 

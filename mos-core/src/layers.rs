@@ -1,7 +1,7 @@
 //! Layers: parameters with a forward and a cost.
 
 use crate::{
-    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
+    Builder, Cost, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
     ops::{self, Activation},
 };
 
@@ -104,13 +104,18 @@ impl Positioned {
         let width = builder.width();
         Self { table: builder.param("positions", POSITIONS, width, Init::Normal(0.05)), inner }
     }
+
+    fn placed(&self, pass: &mut Pass<'_>, input: &Input) -> Input {
+        let table = pass.param(self.table);
+        let rows = ops::add_positions(&mut pass.tape, &input.rows, &input.events.offsets, &table);
+        Input { rows, ..input.clone() }
+    }
 }
 
 impl SequenceEncoder for Positioned {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let table = pass.param(self.table);
-        let rows = ops::add_positions(&mut pass.tape, &input.rows, &input.events.offsets, &table);
-        self.inner.forward(pass, &Input { rows, ..input.clone() })
+        let input = self.placed(pass, input);
+        self.inner.forward(pass, &input)
     }
 
     fn vectors(&self) -> usize {
@@ -121,8 +126,9 @@ impl SequenceEncoder for Positioned {
         self.inner.evidence()
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        self.inner.cost(pass, events)
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let input = self.placed(pass, input);
+        self.inner.cost(pass, &input)
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

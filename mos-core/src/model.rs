@@ -187,9 +187,8 @@ impl CtrModel {
         Ok(model)
     }
 
-    /// # Shapes
-    /// B samples → logits `[B, 1]`
-    fn forward(&self, pass: &mut Pass<'_>, events: &Arc<Events>) -> Result<(Mat, Mat)> {
+    /// The vectors of targets and behaviours.
+    fn input(&self, pass: &mut Pass<'_>, events: Events) -> Input {
         let items = pass.item_rows(Tables::ITEMS);
         let rows = if let Some(behaviours) = self.behaviours {
             let behaviours = pass.param(behaviours);
@@ -199,8 +198,15 @@ impl CtrModel {
             ops::gather_rows(&mut pass.tape, &items, &events.items)
         };
         let target = ops::gather_rows(&mut pass.tape, &items, &events.targets);
-        let interest =
-            self.encoder.forward(pass, &Input { target: target.clone(), rows, events: events.clone() })?;
+        Input { target, rows, events: Arc::new(events) }
+    }
+
+    /// # Shapes
+    /// B samples → logits `[B, 1]` and the target vectors
+    fn forward(&self, pass: &mut Pass<'_>, events: Events) -> Result<(Mat, Mat)> {
+        let input = self.input(pass, events);
+        let interest = self.encoder.forward(pass, &input)?;
+        let Input { target, events, .. } = input;
         let logits = cost::charge(Part::Head, || {
             let products: Vec<Mat> =
                 interest.vectors.iter().map(|v| ops::mul(&mut pass.tape, &target, v)).collect();
@@ -208,8 +214,8 @@ impl CtrModel {
             columns.extend(interest.vectors.iter().chain(&products).chain(&interest.evidence));
             let features = ops::concat(&mut pass.tape, &columns);
             let logits = self.head.forward(pass, &features);
-            let bias = pass.item_rows(self.bias);
-            let bias = ops::gather_rows(&mut pass.tape, &bias, &events.targets);
+            let items = pass.item_rows(self.bias);
+            let bias = ops::gather_rows(&mut pass.tape, &items, &events.targets);
             ops::add(&mut pass.tape, &logits, &bias)
         });
         Ok((logits, target))
@@ -225,7 +231,8 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(shard)?;
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        let (logits, target) = self.forward(&mut pass, &Arc::new(events))?;
+        pass.labels = Some(&shard.labels);
+        let (logits, target) = self.forward(&mut pass, events)?;
         let bce = ops::bce_with_logits(&mut pass.tape, &logits, &shard.labels);
         let size = ops::mean_square(&mut pass.tape, &target);
         let share = shard.len() as f32 / total as f32;
@@ -340,9 +347,9 @@ impl CtrModel {
     fn check_batch(&self, batch: &Batch) -> Result<()> {
         let (b, n) = (batch.targets.len(), batch.items.len());
         let borders = Offsets::new(batch.offsets.clone())?;
-        let samples = [batch.users.len(), batch.labels.len(), borders.segments()];
-        let behaviours = [batch.behaviours.len(), batch.sessions.len(), borders.rows()];
-        if samples != [b; 3] || behaviours != [n; 3] {
+        let samples = [batch.users.len(), batch.labels.len(), batch.target_times.len(), borders.segments()];
+        let behaviours = [batch.behaviours.len(), batch.sessions.len(), batch.times.len(), borders.rows()];
+        if samples != [b; 4] || behaviours != [n; 4] {
             let expected = format!("{b} samples and {n} behaviours in each column");
             let found = format!("{samples:?} samples, {behaviours:?} behaviours");
             return Err(Error::shape("batch", expected, found));
@@ -390,7 +397,7 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(shard)?;
         let rng = rng::stream(self.seed, "scoring", &[]);
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
-        Ok(self.forward(&mut pass, &Arc::new(events))?.0.to_vec())
+        Ok(self.forward(&mut pass, events)?.0.to_vec())
     }
 
     /// Executed MACs of scoring `batch`, and the MACs that the formulas state for it. Both must agree.
@@ -405,7 +412,8 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "scoring", &[]);
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
-        let formula = self.encoder.cost(&mut pass, &events)? + Cost::head(self.head.macs(batch.len()));
+        let input = self.input(&mut pass, events);
+        let formula = self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(batch.len()));
         Ok((executed, formula))
     }
 
@@ -418,7 +426,7 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "dropout", &[]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        let (logits, _) = self.forward(&mut pass, &Arc::new(events))?;
+        let (logits, _) = self.forward(&mut pass, events)?;
         let loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
         let Pass { tape, leaves, .. } = pass;
         let mut grads = tape.backward(&loss)?;

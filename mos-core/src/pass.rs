@@ -51,6 +51,9 @@ impl ItemIndex {
             items: rows,
             behaviours: batch.behaviours.clone(),
             sessions: batch.sessions.clone(),
+            times: batch.times.clone(),
+            target_times: batch.target_times.clone(),
+            samples: (0..batch.len() as u32).collect(),
             targets,
         };
         Ok((Self { items }, events))
@@ -79,6 +82,8 @@ pub struct Pass<'a> {
     pub index: &'a ItemIndex,
     /// Dropout stream of this shard and step.
     pub rng: ChaCha8Rng,
+    /// Labels of the samples, in training alone.
+    pub(crate) labels: Option<&'a [f32]>,
     pub(crate) leaves: HashMap<TableId, Mat>,
     pub(crate) losses: Vec<(f32, Mat)>,
     pub(crate) updates: Vec<StateUpdate>,
@@ -94,7 +99,7 @@ impl<'a> Pass<'a> {
         rng: ChaCha8Rng,
     ) -> Self {
         let (leaves, losses, updates) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { tape, params, tables, index, rng, leaves, losses, updates }
+        Self { tape, params, tables, index, rng, labels: None, leaves, losses, updates }
     }
 
     /// Whether this pass will be differentiated.
@@ -124,6 +129,16 @@ impl<'a> Pass<'a> {
         assert_eq!((loss.rows(), loss.cols()), (1, 1), "add_loss: a loss is a scalar");
         if self.is_training() && weight != 0.0 {
             self.losses.push((weight, loss));
+        }
+    }
+
+    /// Adds `weight` times the mean cross-entropy between the clicks of these segments' samples and an encoder's own
+    /// logits `[B, 1]` for them. The labels stay with the pass: an encoder cannot read them.
+    pub fn add_click_loss(&mut self, weight: f32, logits: &Mat, events: &Events) {
+        if let Some(labels) = self.labels.filter(|_| weight != 0.0) {
+            let labels: Vec<f32> = events.samples.iter().map(|s| labels[*s as usize]).collect();
+            let loss = ops::bce_with_logits(&mut self.tape, logits, &labels);
+            self.add_loss(weight, loss);
         }
     }
 

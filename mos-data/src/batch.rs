@@ -13,6 +13,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// Label `[B]`, 0 or 1.
     pub labels: Vec<f32>,
+    /// Time of each prediction `[B]`, in seconds.
+    pub target_times: Vec<i64>,
     /// Borders of the histories `[B + 1]`.
     pub offsets: Vec<usize>,
     /// Item of each behaviour `[N]`.
@@ -21,6 +23,8 @@ pub struct Batch {
     pub behaviours: Vec<u8>,
     /// Session within the user `[N]`.
     pub sessions: Vec<u32>,
+    /// Time of each behaviour `[N]`, in seconds.
+    pub times: Vec<i64>,
     /// Samples whose history was cut to the cap.
     pub truncated: usize,
 }
@@ -37,9 +41,11 @@ impl Dataset {
             batch.users.push(sample.user);
             batch.targets.push(sample.item);
             batch.labels.push(sample.label);
+            batch.target_times.push(sample.time);
             batch.items.extend_from_slice(&self.interactions.items()[from..end]);
             batch.behaviours.extend_from_slice(&self.interactions.behaviours()[from..end]);
             batch.sessions.extend_from_slice(&self.sessions[from..end]);
+            batch.times.extend_from_slice(&self.interactions.times()[from..end]);
             batch.offsets.push(batch.items.len());
         }
         batch
@@ -76,10 +82,12 @@ impl Batch {
                     users: self.users[a..b].to_vec(),
                     targets: self.targets[a..b].to_vec(),
                     labels: self.labels[a..b].to_vec(),
+                    target_times: self.target_times[a..b].to_vec(),
                     offsets: self.offsets[a..=b].iter().map(|o| o - from).collect(),
                     items: self.items[from..to].to_vec(),
                     behaviours: self.behaviours[from..to].to_vec(),
                     sessions: self.sessions[from..to].to_vec(),
+                    times: self.times[from..to].to_vec(),
                     truncated: 0,
                 }
             })
@@ -107,5 +115,6 @@ impl Batch {
         self.items.clear();
         self.behaviours.clear();
         self.sessions.clear();
+        self.times.clear();
     }
 }

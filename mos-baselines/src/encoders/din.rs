@@ -6,8 +6,7 @@
 //! same function in d F instead of 4 d F multiply-adds for each behaviour.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, layers::Mlp,
-    ops,
+    Builder, Cost, Error, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, layers::Mlp, ops,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,8 +70,8 @@ impl SequenceEncoder for Din {
         Ok(Interest::one(ops::weighted_sum(&mut pass.tape, &scores, &input.rows, offsets, self.softmax)))
     }
 
-    fn cost(&self, _pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        let (b, n) = (events.targets.len(), events.items.len());
+    fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let (b, n) = (input.target.rows(), input.rows.rows());
         Ok(Cost::encoder((2 * b + n) * self.width * self.first + self.rest.macs(n) + n * self.width))
     }
 }

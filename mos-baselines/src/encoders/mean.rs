@@ -1,6 +1,6 @@
 //! Mean pooling: the history as its average, the control that is hard to beat.
 
-use mos_core::{Builder, Cost, Events, Input, Interest, Pass, Result, SequenceEncoder, ops};
+use mos_core::{Builder, Cost, Input, Interest, Pass, Result, SequenceEncoder, ops};
 
 /// interest = mean_t h_t
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl SequenceEncoder for Mean {
         Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
     }
 
-    fn cost(&self, _pass: &mut Pass<'_>, _events: &Events) -> Result<Cost> {
+    fn cost(&self, _pass: &mut Pass<'_>, _input: &Input) -> Result<Cost> {
         Ok(Cost::default())
     }
 }

@@ -5,8 +5,8 @@
 //! (LongCTR redraws it at every call, so its scores are not repeatable). Departure: W_o is this project's.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder,
-    engine::BufferId, ops, ops::Activation,
+    Builder, Cost, Error, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, engine::BufferId,
+    ops, ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +65,8 @@ impl SequenceEncoder for Sdim {
         Ok(Interest::one(ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None)))
     }
 
-    fn cost(&self, _pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        let (b, n, d) = (events.targets.len(), events.items.len(), self.width);
+    fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let (b, n, d) = (input.target.rows(), input.rows.rows(), self.width);
         Ok(Cost::encoder((n + b) * d * self.config.hashes * self.config.bits + b * d * d))
     }
 }

@@ -5,8 +5,8 @@
 //! features (as LongCTR runs it), search and interest refreshed together instead of asynchronously.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, check_heads,
-    ops, ops::Activation,
+    Builder, Cost, Error, Init, Input, Interest, ParamId, Pass, Result, SequenceEncoder, check_heads, ops,
+    ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +78,9 @@ impl SequenceEncoder for Twin {
         Ok(Interest::one(ops::linear(tape, &values, &out, None, Activation::None)))
     }
 
-    fn cost(&self, _pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
+    fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (d, heads) = (self.width, self.config.heads);
-        let read: usize = events.offsets.lengths().map(|n| n + n.min(self.config.top_k)).sum();
-        Ok(Cost::encoder(4 * events.targets.len() * d * d + heads * d * read))
+        let read: usize = input.events.offsets.lengths().map(|n| n + n.min(self.config.top_k)).sum();
+        Ok(Cost::encoder(4 * input.target.rows() * d * d + heads * d * read))
     }
 }

@@ -7,8 +7,8 @@
 //! is taken over each shard of a batch. Only chosen experts are executed.
 
 use mos_core::{
-    Builder, Cost, Error, Events, Input, Interest, Mat, Part, Pass, Result, SequenceEncoder, cost,
-    layers::Linear, ops, ops::Activation,
+    Builder, Cost, Error, Input, Interest, Mat, Part, Pass, Result, SequenceEncoder, cost, layers::Linear,
+    ops, ops::Activation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,16 +133,16 @@ impl SequenceEncoder for GShard {
         self.experts.iter().map(AsRef::as_ref).chain(short).collect()
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        let samples = events.targets.len();
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let samples = input.target.rows();
         // Experts are alike and costs add up over samples, so each sample costs `top_k` times one expert, whichever.
-        let one = self.experts[0].cost(pass, events)?;
+        let one = self.experts[0].cost(pass, input)?;
         let columns = self.width * self.experts[0].vectors() + self.experts[0].evidence();
         let mut total = (0..self.config.top_k).map(|_| one).sum::<Cost>()
             + Cost::router(self.gate.macs(samples))
             + Cost::encoder(samples * self.config.experts * columns);
         if let Some(short) = &self.short {
-            total = total + short.cost(pass, events)?;
+            total = total + short.cost(pass, input)?;
         }
         Ok(total)
     }

@@ -1,6 +1,6 @@
 //! `none`: no mixture, the encoder reads the whole history.
 
-use mos_core::{Builder, Cost, Events, Input, Interest, Pass, Result, SequenceEncoder};
+use mos_core::{Builder, Cost, Input, Interest, Pass, Result, SequenceEncoder};
 
 use super::Expert;
 
@@ -35,7 +35,7 @@ impl SequenceEncoder for Alone {
         vec![self.0.as_ref()]
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        self.0.cost(pass, events)
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        self.0.cost(pass, input)
     }
 }

@@ -1,7 +1,7 @@
 //! `scales`: a global expert on the whole history and a short expert on its end, no themes. The control that MoS must
 //! beat before themes can be said to matter.
 
-use mos_core::{Builder, Cost, Error, Events, Input, Interest, Pass, Result, SequenceEncoder};
+use mos_core::{Builder, Cost, Error, Input, Interest, Pass, Result, SequenceEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::Expert;
@@ -57,8 +57,8 @@ impl SequenceEncoder for Scales {
         vec![self.global.as_ref(), &self.short]
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        Ok(self.global.cost(pass, events)? + self.short.cost(pass, events)?)
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        Ok(self.global.cost(pass, input)? + self.short.cost(pass, input)?)
     }
 }
 
@@ -96,9 +96,8 @@ impl SequenceEncoder for Short {
         vec![self.expert.as_ref()]
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        let (rows, offsets) = events.last_rows(self.length);
-        let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
-        self.expert.cost(pass, &events.select(&rows, offsets, &samples))
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let last = input.last(&mut pass.tape, self.length);
+        self.expert.cost(pass, &last)
     }
 }

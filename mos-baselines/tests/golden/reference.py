@@ -246,14 +246,17 @@ def logits(encoder, mixture, w, batch):
 def some_batch(seed):
     draw = torch.Generator().manual_seed(seed)
     number = lambda low, high: int(torch.randint(low, high, (1,), generator=draw))
-    batch = {"offsets": [0], "items": [], "behaviours": [], "sessions": [], "targets": [], "labels": []}
+    columns = ["items", "behaviours", "sessions", "times", "targets", "target_times", "labels"]
+    batch = {"offsets": [0], **{column: [] for column in columns}}
     for b, n in enumerate(LENGTHS):
         batch["targets"].append(0 if b == 3 else number(1, ITEMS))  # one unknown target
         batch["labels"].append(b % 2)
+        batch["target_times"].append(100_000)
         for t in range(n):
             batch["items"].append(0 if t == 2 else number(1, ITEMS))  # and unknown behaviours
             batch["behaviours"].append(number(0, BEHAVIOURS))
             batch["sessions"].append(t // 3)
+            batch["times"].append(100_000 - 40 * (n - t) ** 2)  # gaps from 40 seconds to half an hour
         batch["offsets"].append(len(batch["items"]))
     return batch
 

@@ -94,12 +94,25 @@ impl Mos {
         self.experts().map(|e| self.encoders[e].vectors()).sum()
     }
 
-    fn theme_interest(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Result<Interest> {
+    /// What the global expert reads.
+    fn global_input(&self, pass: &mut Pass<'_>, input: &Input) -> Input {
+        let GlobalExpert::Pooled(size) = self.config.global else { return input.clone() };
+        let (rows, _) = ops::pool_blocks(&mut pass.tape, &input.rows, &input.events.offsets, size);
+        Input { rows, events: Arc::new(pooled_events(&input.events, size)), target: input.target.clone() }
+    }
+
+    /// What the theme experts read.
+    fn theme_input(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Input {
         let mut themed = input.select(&mut pass.tape, &plan.rows, plan.offsets.clone(), &plan.samples);
         if let Some(membership) = &plan.membership {
             let column = Mat::new(membership.len(), 1, membership.clone());
             themed.rows = ops::scale_rows(&mut pass.tape, &themed.rows, &column);
         }
+        themed
+    }
+
+    fn theme_interest(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Result<Interest> {
+        let themed = self.theme_input(pass, input, plan);
         let mut interest = self.run_themes(pass, &themed, plan)?;
         if self.config.run == Run::All {
             let samples = input.target.rows();
@@ -168,18 +181,7 @@ impl SequenceEncoder for Mos {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
         let mut out = Interest::default();
         if let Some(global) = self.global {
-            let input = match self.config.global {
-                GlobalExpert::Pooled(size) => {
-                    let (rows, _) =
-                        ops::pool_blocks(&mut pass.tape, &input.rows, &input.events.offsets, size);
-                    Input {
-                        rows,
-                        events: Arc::new(pooled_events(&input.events, size)),
-                        target: input.target.clone(),
-                    }
-                }
-                _ => input.clone(),
-            };
+            let input = self.global_input(pass, input);
             out.extend(self.encoders[global].forward(pass, &input)?);
         }
         if let Some(short) = self.short {
@@ -215,31 +217,28 @@ impl SequenceEncoder for Mos {
         own + self.experts().map(|e| self.encoders[e].evidence()).sum::<usize>()
     }
 
-    fn cost(&self, pass: &mut Pass<'_>, events: &Events) -> Result<Cost> {
-        let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
+    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
+        let events = &input.events;
+        let samples = events.targets.len();
         let mut total = Cost::default();
         if let Some(global) = self.global {
-            let encoder = &self.encoders[global];
-            total = total
-                + match self.config.global {
-                    GlobalExpert::Pooled(size) => encoder.cost(pass, &pooled_events(events, size))?,
-                    _ => encoder.cost(pass, events)?,
-                };
+            let input = self.global_input(pass, input);
+            total = total + self.encoders[global].cost(pass, &input)?;
         }
         if let Some(short) = self.short {
-            let (rows, offsets) = events.last_rows(self.config.short);
-            total = total + self.encoders[short].cost(pass, &events.select(&rows, offsets, &samples))?;
+            let last = input.last(&mut pass.tape, self.config.short);
+            total = total + self.encoders[short].cost(pass, &last)?;
         }
         if let Some(router) = &self.router {
             let plan = router.plan(pass, events);
-            let themed = events.select(&plan.rows, plan.offsets.clone(), &plan.samples);
+            let themed = self.theme_input(pass, input, &plan);
             total = total + Cost::router(router.macs(events));
             if self.config.sharing == Sharing::PerTheme {
                 for (theme, encoder) in self.themes.iter().enumerate() {
                     let chosen = segments_of(&plan, theme);
-                    let (rows, offsets) = themed.rows_of(&chosen);
-                    total = total
-                        + self.encoders[*encoder].cost(pass, &themed.select(&rows, offsets, &chosen))?;
+                    let (rows, offsets) = themed.events.rows_of(&chosen);
+                    let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
+                    total = total + self.encoders[*encoder].cost(pass, &part)?;
                 }
             } else {
                 total = total + self.encoders[self.themes[0]].cost(pass, &themed)?;
@@ -251,9 +250,9 @@ impl SequenceEncoder for Mos {
             }
         }
         if let Some(gate) = &self.gate {
-            let products = samples.len() * self.expert_vectors() * self.width;
+            let products = samples * self.expert_vectors() * self.width;
             let attention = if self.config.fusion == Fusion::Attention { products } else { 0 };
-            total = total + Cost::router(gate.macs(samples.len()) + attention) + Cost::encoder(products);
+            total = total + Cost::router(gate.macs(samples) + attention) + Cost::encoder(products);
         }
         Ok(total)
     }

@@ -68,12 +68,14 @@ fn batch(lengths: &[usize], seed: u64) -> Batch {
         out.users.push(user as u32);
         out.targets.push(draw.random_range(0..ITEMS as u32));
         out.labels.push(0.0);
+        out.target_times.push(1_000);
         let mut session = 0;
         for _ in 0..*n {
             out.items.push(draw.random_range(0..ITEMS as u32));
             out.behaviours.push(0);
             session += u32::from(draw.random::<f32>() < 0.3);
             out.sessions.push(session);
+            out.times.push(0);
         }
         out.offsets.push(out.items.len());
     }

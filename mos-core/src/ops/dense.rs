@@ -246,6 +246,108 @@ pub(crate) fn softmax(row: &mut [f32]) {
     row.iter_mut().for_each(|x| *x /= sum);
 }
 
+/// A function of single values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// 1 / (1 + exp(−x))
+    Sigmoid,
+    /// x sigmoid(x)
+    Silu,
+    /// x Φ(x), by the error function.
+    Gelu,
+    /// ln(1 + exp(x))
+    Softplus,
+}
+
+impl Function {
+    /// Value and derivative.
+    fn at(self, x: f32) -> (f32, f32) {
+        let z = 1.0 / (1.0 + (-x).exp());
+        match self {
+            Self::Sigmoid => (z, z * (1.0 - z)),
+            Self::Silu => (x * z, z + x * z * (1.0 - z)),
+            Self::Gelu => {
+                let wide = f64::from(x);
+                let below = 0.5 * (1.0 + statrs::function::erf::erf(wide / std::f64::consts::SQRT_2));
+                let density = (-wide * wide / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                ((wide * below) as f32, (below + wide * density) as f32)
+            }
+            Self::Softplus => (x.max(0.0) + (-x.abs()).exp().ln_1p(), z),
+        }
+    }
+}
+
+/// The function of each value.
+pub fn map(tape: &mut Tape, x: &Mat, function: Function) -> Mat {
+    tape.record(
+        &[x],
+        (x.rows(), x.cols()),
+        |v| (v[0].iter().map(|x| function.at(*x).0).collect(), ()),
+        move |back, ()| {
+            for ((to, g), x) in back.grads[0].iter_mut().zip(back.out).zip(back.values[0].iter()) {
+                *to += g * function.at(*x).1;
+            }
+        },
+    )
+}
+
+/// The same values, row-major, as `[rows, cols]`.
+pub fn reshape(tape: &mut Tape, x: &Mat, rows: usize, cols: usize) -> Mat {
+    tape.record(
+        &[x],
+        (rows, cols),
+        |v| (v[0].to_vec(), ()),
+        |back, ()| axpy(1.0, back.out, &mut back.grads[0]),
+    )
+}
+
+/// Columns `from..from + width`.
+///
+/// # Shapes
+/// `x: [R, c]` → `[R, width]`
+pub fn columns(tape: &mut Tape, x: &Mat, from: usize, width: usize) -> Mat {
+    let c = x.cols();
+    assert!(from + width <= c, "columns: {from} + {width} of {c}");
+    tape.record(
+        &[x],
+        (x.rows(), width),
+        |v| (v[0].chunks(c.max(1)).flat_map(|row| &row[from..from + width]).copied().collect(), ()),
+        move |back, ()| {
+            for (row, g) in back.grads[0].chunks_mut(c.max(1)).zip(back.out.chunks(width.max(1))) {
+                axpy(1.0, g, &mut row[from..from + width]);
+            }
+        },
+    )
+}
+
+/// Every row times the vector `w`, element by element.
+///
+/// # Shapes
+/// `x: [R, d]`, `w: [1, d]` → `[R, d]`
+pub fn scale_columns(tape: &mut Tape, x: &Mat, w: &Mat) -> Mat {
+    let d = x.cols();
+    tape.record(
+        &[x, w],
+        (x.rows(), d),
+        |v| {
+            (
+                v[0].chunks(d.max(1))
+                    .flat_map(|row| row.iter().zip(v[1].iter()).map(|(x, w)| x * w))
+                    .collect(),
+                (),
+            )
+        },
+        move |back, ()| {
+            for (r, g) in back.out.chunks(d.max(1)).enumerate() {
+                for i in 0..d {
+                    back.grads[0][r * d + i] += g[i] * back.values[1][i];
+                    back.grads[1][i] += g[i] * back.values[0][r * d + i];
+                }
+            }
+        },
+    )
+}
+
 /// Each row divided by its length; a row shorter than 1e-6 becomes zero.
 pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
     let (rows, d) = (x.rows(), x.cols());

@@ -118,3 +118,79 @@ pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, offsets: &Offsets
         },
     )
 }
+
+/// The last row of each segment; zeros for an empty one.
+///
+/// # Shapes
+/// `rows: [N, d]` → `[B, d]`
+pub fn last_rows(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
+    let (b, d) = (offsets.segments(), rows.cols());
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[rows],
+        (b, d),
+        |v| {
+            let mut out = vec![0.0; b * d];
+            for (out, range) in
+                out.chunks_mut(d.max(1)).zip(of_forward.ranges()).filter(|(_, r)| !r.is_empty())
+            {
+                out.copy_from_slice(&v[0][(range.end - 1) * d..range.end * d]);
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (g, range) in
+                back.out.chunks(d.max(1)).zip(of_backward.ranges()).filter(|(_, r)| !r.is_empty())
+            {
+                axpy(1.0, g, &mut back.grads[0][(range.end - 1) * d..range.end * d]);
+            }
+        },
+    )
+}
+
+/// 1.5-entmax of each segment (Peters et al. 2019): like softmax, but weak scores get exactly nothing. Exact, by sorting.
+///
+/// # Shapes
+/// `scores: [N, 1]` → `[N, 1]`
+pub fn entmax15(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
+    let n = scores.rows();
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[scores],
+        (n, 1),
+        |v| {
+            let mut out = vec![0.0; n];
+            for range in of_forward.ranges().filter(|r| !r.is_empty()) {
+                let most = v[0][range.clone()].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let z: Vec<f64> = v[0][range.clone()].iter().map(|a| f64::from(a - most) / 2.0).collect();
+                let mut sorted = z.clone();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                let (mut sum, mut squares, mut threshold) = (0.0, 0.0, 0.0);
+                for (i, x) in sorted.iter().enumerate() {
+                    let k = (i + 1) as f64;
+                    (sum, squares) = (sum + x, squares + x * x);
+                    let mean = sum / k;
+                    let spread = squares - k * mean * mean;
+                    let tau = mean - ((1.0 - spread) / k).max(0.0).sqrt();
+                    if tau <= *x {
+                        threshold = tau;
+                    }
+                }
+                for (r, z) in range.zip(z) {
+                    out[r] = (z - threshold).max(0.0).powi(2) as f32;
+                }
+            }
+            (out.clone(), out)
+        },
+        move |back, p| {
+            for range in of_backward.ranges() {
+                let root = |r: usize| p[r].sqrt();
+                let mass: f32 = range.clone().map(root).sum();
+                let along: f32 = range.clone().map(|r| root(r) * back.out[r]).sum();
+                for r in range.filter(|r| p[*r] > 0.0) {
+                    back.grads[0][r] += root(r) * (back.out[r] - along / mass);
+                }
+            }
+        },
+    )
+}

@@ -3,20 +3,29 @@
 
 mod attention;
 mod dense;
+mod fourier;
 mod hash;
 mod jagged;
 mod loss;
+mod recurrent;
+mod self_attention;
 #[cfg(test)]
 mod tests;
 
 pub use attention::{attend, din_hidden, head_project};
 pub use dense::{
-    Activation, add, concat, dropout, gather_rows, layer_norm, linear, matmul_nt, mix, mul, normalize_rows,
-    renormalize_rows, scale_rows, scatter_rows, softmax_rows, sum_gathered,
+    Activation, Function, add, columns, concat, dropout, gather_rows, layer_norm, linear, map, matmul_nt,
+    mix, mul, normalize_rows, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
+    softmax_rows, sum_gathered,
 };
+pub use fourier::hilbert;
 pub use hash::{hash_pool, signatures};
-pub use jagged::{add_positions, pool_blocks, position_bucket, segment_mean, weighted_sum};
+pub use jagged::{
+    add_positions, entmax15, last_rows, pool_blocks, position_bucket, segment_mean, weighted_sum,
+};
 pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
+pub use recurrent::{causal_conv, gru, selective_scan};
+pub use self_attention::{Weighting, pairs, self_attend};
 
 pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};

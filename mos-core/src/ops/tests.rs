@@ -131,6 +131,50 @@ fn dropout_keeps_the_mean_and_passes_its_mask_back() {
 }
 
 #[test]
+fn gradients_of_sequence_operations() {
+    let (o, m) = (borders(), |r, c, s| random(r, c, s));
+    let long = Offsets::from_lengths([70, 0, 3]);
+    for causal in [false, true] {
+        for weighting in [Weighting::Softmax { scale: 0.6 }, Weighting::Silu { scale: 0.3 }] {
+            check_gradients(&[m(9, 4, 1), m(9, 4, 2), m(9, 6, 3), m(1, 3, 4)], |t, v| {
+                self_attend(t, (&v[0], &v[1], &v[2]), Some(&v[3]), &o, 2, weighting, causal)
+            });
+        }
+        check_gradients(&[m(73, 1, 1), m(73, 1, 2), m(73, 1, 3)], |t, v| {
+            self_attend(t, (&v[0], &v[1], &v[2]), None, &long, 1, Weighting::Softmax { scale: 1.0 }, causal)
+        });
+    }
+    check_gradients(&[m(9, 3, 1)], |t, v| last_rows(t, &v[0], &o));
+    check_gradients(&[m(9, 6, 1), m(2, 6, 2)], |t, v| gru(t, &v[0], &v[1], None, &o));
+    check_gradients(&[m(9, 6, 1), m(2, 6, 2), m(9, 1, 3)], |t, v| gru(t, &v[0], &v[1], Some(&v[2]), &o));
+    check_gradients(&[m(9, 3, 1), m(4, 3, 2), m(1, 3, 3)], |t, v| causal_conv(t, &v[0], &v[1], &v[2], &o));
+    check_gradients(&[m(9, 3, 1)], |t, v| hilbert(t, &v[0], &o));
+    check_gradients(&[m(9, 1, 1)], |t, v| entmax15(t, &v[0], &o));
+    let positive = |r, c, s| Mat::new(r, c, random(r, c, s).values().iter().map(|x| x.abs() + 0.1).collect());
+    for (o, n) in [(&o, 9), (&long, 73)] {
+        let states = if n > 9 { 1 } else { 3 };
+        let inputs =
+            [m(n, 2, 1), positive(n, 2, 2), m(2, states, 3), m(n, states, 4), m(n, states, 5), m(1, 2, 6)];
+        check_gradients(&inputs, |t, v| selective_scan(t, (&v[0], &v[1]), &v[2], (&v[3], &v[4]), &v[5], o));
+    }
+    for function in [Function::Sigmoid, Function::Silu, Function::Gelu, Function::Softplus] {
+        check_gradients(&[m(3, 4, 1)], |t, v| map(t, &v[0], function));
+    }
+    check_gradients(&[m(3, 4, 1)], |t, v| reshape(t, &v[0], 2, 6));
+    check_gradients(&[m(3, 4, 1)], |t, v| columns(t, &v[0], 1, 2));
+    check_gradients(&[m(3, 4, 1), m(1, 4, 2)], |t, v| scale_columns(t, &v[0], &v[1]));
+}
+
+#[test]
+fn entmax_has_its_published_values() {
+    let found =
+        entmax15(&mut Tape::scoring(), &Mat::new(3, 1, vec![-2.0, 0.0, 0.5]), &Offsets::from_lengths([3]));
+    for (a, b) in found.values().iter().zip([0.0, 0.326, 0.674]) {
+        assert!((a - b).abs() < 1e-3, "{found:?}");
+    }
+}
+
+#[test]
 fn gradients_of_losses() {
     check_gradients(&[random(4, 1, 1)], |t, v| bce_with_logits(t, &v[0], &[0.0, 1.0, 1.0, 0.0]));
     check_gradients(&[random(4, 3, 1)], |t, v| mean_square(t, &v[0]));

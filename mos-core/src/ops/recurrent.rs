@@ -1,0 +1,227 @@
+//! Recurrences and convolutions along jagged segments.
+
+use super::{axpy, dot};
+use crate::{Mat, Offsets, Tape, cost::count};
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Gated recurrent unit along each segment, from a zero state (Cho et al. 2014, with the reset gate behind the recurrent
+/// product as in cuDNN): u, r = σ(x + h U), c = tanh(x_c + r ∗ (h U_c)), h ← (1 − u) h + u c. `attention [N, 1]` scales u
+/// (AUGRU; Zhou et al., AAAI 2019).
+///
+/// # Shapes
+/// `gates: [N, 3 h]` (update, reset, candidate, from the inputs), `recurrent: [h, 3 h]` → states `[N, h]`
+pub fn gru(tape: &mut Tape, gates: &Mat, recurrent: &Mat, attention: Option<&Mat>, offsets: &Offsets) -> Mat {
+    let (n, h) = (gates.rows(), recurrent.rows());
+    assert_eq!((gates.cols(), recurrent.cols()), (3 * h, 3 * h), "gru: three gates");
+    count(n * h * 3 * h);
+    let inputs: Vec<&Mat> = [gates, recurrent].into_iter().chain(attention).collect();
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &inputs,
+        (n, h),
+        |v| {
+            let mut states = vec![0.0; n * h];
+            // Of each row: u, r, c and the recurrent part of the candidate.
+            let mut kept = vec![0.0; n * 4 * h];
+            for range in of_forward.ranges() {
+                let mut state = vec![0.0; h];
+                for t in range {
+                    let mut through = vec![0.0; 3 * h];
+                    (0..h).for_each(|i| axpy(state[i], &v[1][i * 3 * h..(i + 1) * 3 * h], &mut through));
+                    let x = &v[0][t * 3 * h..(t + 1) * 3 * h];
+                    let scale = v.get(2).map_or(1.0, |a| a[t]);
+                    let keep = &mut kept[t * 4 * h..(t + 1) * 4 * h];
+                    for i in 0..h {
+                        let (u, r) = (sigmoid(x[i] + through[i]), sigmoid(x[h + i] + through[h + i]));
+                        let c = (x[2 * h + i] + r * through[2 * h + i]).tanh();
+                        state[i] += scale * u * (c - state[i]);
+                        (keep[i], keep[h + i], keep[2 * h + i], keep[3 * h + i]) =
+                            (u, r, c, through[2 * h + i]);
+                    }
+                    states[t * h..(t + 1) * h].copy_from_slice(&state);
+                }
+            }
+            (states.clone(), (states, kept))
+        },
+        move |back, (states, kept)| {
+            let recurrent = &back.values[1];
+            for range in of_backward.ranges() {
+                let mut to_state = vec![0.0; h];
+                for t in range.clone().rev() {
+                    axpy(1.0, &back.out[t * h..(t + 1) * h], &mut to_state);
+                    let before: Vec<f32> =
+                        if t > range.start { states[(t - 1) * h..t * h].to_vec() } else { vec![0.0; h] };
+                    let keep = &kept[t * 4 * h..(t + 1) * 4 * h];
+                    let scale = back.values.get(2).map_or(1.0, |a| a[t]);
+                    let mut to_gates = vec![0.0; 3 * h];
+                    let mut to_through = vec![0.0; 3 * h];
+                    let mut to_before = vec![0.0; h];
+                    for i in 0..h {
+                        let (u, r, c, rec) = (keep[i], keep[h + i], keep[2 * h + i], keep[3 * h + i]);
+                        let g = to_state[i];
+                        if let Some(to_attention) = back.grads.get_mut(2) {
+                            to_attention[t] += g * u * (c - before[i]);
+                        }
+                        let to_u = g * scale * (c - before[i]) * u * (1.0 - u);
+                        let to_c = g * scale * u * (1.0 - c * c);
+                        let to_r = to_c * rec * r * (1.0 - r);
+                        (to_gates[i], to_gates[h + i], to_gates[2 * h + i]) = (to_u, to_r, to_c);
+                        (to_through[i], to_through[h + i], to_through[2 * h + i]) = (to_u, to_r, to_c * r);
+                        to_before[i] = g * (1.0 - scale * u);
+                    }
+                    axpy(1.0, &to_gates, &mut back.grads[0][t * 3 * h..(t + 1) * 3 * h]);
+                    for i in 0..h {
+                        to_before[i] += dot(&to_through, &recurrent[i * 3 * h..(i + 1) * 3 * h]);
+                        axpy(before[i], &to_through, &mut back.grads[1][i * 3 * h..(i + 1) * 3 * h]);
+                    }
+                    to_state = to_before;
+                }
+            }
+        },
+    )
+}
+
+/// Causal depthwise convolution along each segment: y_t = Σ_k w_k ∗ x_(t−k) + b, nothing before the start.
+///
+/// # Shapes
+/// `x: [N, E]`, `w: [K, E]` (row k = lag k), `b: [1, E]` → `[N, E]`
+pub fn causal_conv(tape: &mut Tape, x: &Mat, w: &Mat, b: &Mat, offsets: &Offsets) -> Mat {
+    let (n, e, lags) = (x.rows(), x.cols(), w.rows());
+    count(n * e * lags);
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[x, w, b],
+        (n, e),
+        |v| {
+            let mut out = v[2].repeat(n);
+            for range in of_forward.ranges() {
+                for t in range.clone() {
+                    for k in 0..lags.min(t - range.start + 1) {
+                        let (from, w) = (&v[0][(t - k) * e..(t - k + 1) * e], &v[1][k * e..(k + 1) * e]);
+                        let out = &mut out[t * e..(t + 1) * e];
+                        (0..e).for_each(|i| out[i] += w[i] * from[i]);
+                    }
+                }
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for range in of_backward.ranges() {
+                for t in range.clone() {
+                    let g = &back.out[t * e..(t + 1) * e];
+                    axpy(1.0, g, &mut back.grads[2]);
+                    for k in 0..lags.min(t - range.start + 1) {
+                        for i in 0..e {
+                            back.grads[0][(t - k) * e + i] += g[i] * back.values[1][k * e + i];
+                            back.grads[1][k * e + i] += g[i] * back.values[0][(t - k) * e + i];
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Steps between the states that [`selective_scan`] keeps; those between are recomputed.
+const KEEP: usize = 32;
+
+/// Selective state space along each segment, from a zero state (Mamba; Gu and Dao 2023): per channel e and state s
+/// h ← exp(−δ_e exp(A_es)) h + δ_e B_s x_e, y_e = Σ_s C_s h + D_e x_e.
+///
+/// # Shapes
+/// `x, delta: [N, E]`, `a_log: [E, S]`, `b, c: [N, S]`, `skip: [1, E]` → `[N, E]`
+pub fn selective_scan(
+    tape: &mut Tape,
+    (x, delta): (&Mat, &Mat),
+    a_log: &Mat,
+    (b, c): (&Mat, &Mat),
+    skip: &Mat,
+    offsets: &Offsets,
+) -> Mat {
+    let (n, e, s) = (x.rows(), x.cols(), a_log.cols());
+    // exp(δA) h, (δB) x and C h: three products for each channel and state, and D x.
+    count(n * e * (3 * s + 1));
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    /// One step for all channels.
+    fn advance(state: &mut [f32], x: &[f32], delta: &[f32], rates: &[f32], b: &[f32]) {
+        let s = b.len();
+        for (i, state) in state.chunks_mut(s).enumerate() {
+            let gain = delta[i] * x[i];
+            for (j, h) in state.iter_mut().enumerate() {
+                *h = (delta[i] * rates[i * s + j]).exp() * *h + gain * b[j];
+            }
+        }
+    }
+    tape.record(
+        &[x, delta, a_log, b, c, skip],
+        (n, e),
+        |v| {
+            let rates: Vec<f32> = v[2].iter().map(|a| -a.exp()).collect();
+            let mut out = vec![0.0; n * e];
+            let mut kept = Vec::new();
+            for range in of_forward.ranges() {
+                let mut state = vec![0.0; e * s];
+                for (step, t) in range.enumerate() {
+                    if step % KEEP == 0 {
+                        kept.extend_from_slice(&state);
+                    }
+                    let (xs, ds) = (&v[0][t * e..(t + 1) * e], &v[1][t * e..(t + 1) * e]);
+                    advance(&mut state, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
+                    let c = &v[4][t * s..(t + 1) * s];
+                    for (i, h) in state.chunks(s).enumerate() {
+                        out[t * e + i] = dot(h, c) + v[5][i] * xs[i];
+                    }
+                }
+            }
+            (out, (rates, kept))
+        },
+        move |back, (rates, kept)| {
+            let v = back.values;
+            let mut first = 0;
+            for range in of_backward.ranges() {
+                let starts: Vec<usize> = range.clone().step_by(KEEP).collect();
+                let mut to_state = vec![0.0f32; e * s];
+                for (block, from) in starts.iter().enumerate().rev() {
+                    let end = (from + KEEP).min(range.end);
+                    // States before each step of this block, recomputed.
+                    let mut states =
+                        vec![kept[(first + block) * e * s..(first + block + 1) * e * s].to_vec()];
+                    for t in *from..end {
+                        let mut state = states[states.len() - 1].clone();
+                        let (xs, ds) = (&v[0][t * e..(t + 1) * e], &v[1][t * e..(t + 1) * e]);
+                        advance(&mut state, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
+                        states.push(state);
+                    }
+                    for t in (*from..end).rev() {
+                        let (before, after) = (&states[t - from], &states[t - from + 1]);
+                        let (b, c) = (&v[3][t * s..(t + 1) * s], &v[4][t * s..(t + 1) * s]);
+                        for i in 0..e {
+                            let (g, x, delta) = (back.out[t * e + i], v[0][t * e + i], v[1][t * e + i]);
+                            back.grads[5][i] += g * x;
+                            let (mut to_x, mut to_delta) = (g * v[5][i], 0.0);
+                            for j in 0..s {
+                                let at = i * s + j;
+                                back.grads[4][t * s + j] += g * after[at];
+                                let to = to_state[at] + g * c[j];
+                                let keep = (delta * rates[at]).exp();
+                                let through = to * before[at] * keep;
+                                to_delta += through * rates[at] + to * b[j] * x;
+                                to_x += to * delta * b[j];
+                                back.grads[3][t * s + j] += to * delta * x;
+                                // dA_log: rates = −exp(A_log), so its own derivative is itself.
+                                back.grads[2][at] += through * delta * rates[at];
+                                to_state[at] = to * keep;
+                            }
+                            back.grads[0][t * e + i] += to_x;
+                            back.grads[1][t * e + i] += to_delta;
+                        }
+                    }
+                }
+                first += starts.len();
+            }
+        },
+    )
+}
