@@ -85,7 +85,7 @@ pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String
         }
     }
     let (executed, formula) = subject.costs(&all).map_err(wrap)?;
-    if executed != formula {
+    if executed != formula.executed() {
         return Err(say(&format!("executes {executed:?} but states {formula:?}")));
     }
     if subject.score_counted(&all).map_err(wrap)?.1 != executed {

@@ -13,9 +13,19 @@ use serde_json::Value;
 
 use crate::{
     encoders::{
+        attenmixer::{AttenMixer, AttenMixerConfig},
+        bst::{Bst, BstConfig},
+        dien::{Dien, DienConfig},
         din::{Din, DinConfig},
+        eta::{Eta, EtaConfig},
+        hstu::{Hstu, HstuConfig},
+        mamba4rec::{Mamba4Rec, Mamba4RecConfig},
         mean::Mean,
+        miasrec::{MiaSRec, MiaSRecConfig},
+        mirrn::{Mirrn, MirrnConfig},
         sdim::{Sdim, SdimConfig},
+        sim::{Sim, SimConfig},
+        transact::{TransAct, TransActConfig},
         twin::{Twin, TwinConfig},
     },
     mixtures::{
@@ -93,16 +103,77 @@ impl Default for Registry {
             Din::new,
         );
         r.encoder(
-            "twin",
-            "TWIN: target attention over the top-k behaviours",
-            TwinConfig::default(),
-            Twin::new,
+            "dien",
+            "DIEN: two GRUs, the second steered by the target",
+            DienConfig::default(),
+            Dien::new,
+        );
+        r.encoder("bst", "BST: a transformer layer over history and target", BstConfig::default(), Bst::new);
+        r.encoder(
+            "sim",
+            "SIM with soft search: attention over behaviours that a learned product finds",
+            SimConfig::default(),
+            Sim::new,
+        );
+        r.encoder(
+            "sim-hard",
+            "SIM with hard search: attention over behaviours of the target's category",
+            SimConfig::hard(),
+            Sim::new,
+        );
+        r.encoder(
+            "eta",
+            "ETA: attention over behaviours that hash codes find",
+            EtaConfig::default(),
+            Eta::new,
         );
         r.encoder(
             "sdim",
             "SDIM: behaviours that share the target's hash codes",
             SdimConfig::default(),
             Sdim::new,
+        );
+        r.encoder(
+            "twin",
+            "TWIN: target attention over the top-k behaviours",
+            TwinConfig::default(),
+            Twin::new,
+        );
+        r.encoder(
+            "mirrn",
+            "MIRRN: three hash searches, each refined in the Fourier domain",
+            MirrnConfig::default(),
+            Mirrn::new,
+        );
+        r.encoder(
+            "transact",
+            "TransAct: a transformer over behaviours fused with the target",
+            TransActConfig::default(),
+            TransAct::new,
+        );
+        r.encoder(
+            "mamba4rec",
+            "Mamba4Rec: a selective state space over the history",
+            Mamba4RecConfig::default(),
+            Mamba4Rec::new,
+        );
+        r.encoder(
+            "hstu",
+            "HSTU: blocks of pointwise attention with time and distance bias",
+            HstuConfig::default(),
+            Hstu::new,
+        );
+        r.encoder(
+            "attenmixer",
+            "Atten-Mixer: multi-level queries over the history",
+            AttenMixerConfig::default(),
+            AttenMixer::new,
+        );
+        r.encoder(
+            "miasrec",
+            "MiaSRec: sparse selection among one intent for each behaviour",
+            MiaSRecConfig::default(),
+            MiaSRec::new,
         );
 
         let scales = ScalesConfig::default();

@@ -142,6 +142,7 @@ impl Trial<'_> {
             encoder: per_sample(cost.encoder),
             router: per_sample(cost.router),
             head: per_sample(cost.head),
+            saved: 0,
         };
         let (embedding, dense) = model.parameters();
         let record = RunRecord {

@@ -19,12 +19,21 @@ pub struct Cost {
     pub router: u64,
     /// Feature interaction and output layers.
     pub head: u64,
+    /// Multiply-adds of the encoders' published forms that exact algebra saves here (negative where it costs more, on
+    /// short histories). Only formulas know it; what was executed has none.
+    #[serde(default)]
+    pub saved: i64,
 }
 
 impl Cost {
     /// A cost of the encoder part alone.
     pub fn encoder(macs: usize) -> Self {
         Self { encoder: macs as u64, ..Self::default() }
+    }
+
+    /// A cost of the encoder part whose published form takes `published` MACs.
+    pub fn folded(macs: usize, published: usize) -> Self {
+        Self { encoder: macs as u64, saved: published as i64 - macs as i64, ..Self::default() }
     }
 
     /// A cost of the router part alone.
@@ -35,6 +44,17 @@ impl Cost {
     /// A cost of the head alone.
     pub fn head(macs: usize) -> Self {
         Self { head: macs as u64, ..Self::default() }
+    }
+
+    /// Without [`Self::saved`], to be compared with what was executed.
+    #[must_use]
+    pub fn executed(self) -> Self {
+        Self { saved: 0, ..self }
+    }
+
+    /// MACs of all parts with the encoders in their published form.
+    pub fn published(self) -> u64 {
+        self.total().saturating_add_signed(self.saved)
     }
 
     /// MACs of all parts.
@@ -50,6 +70,7 @@ impl std::ops::Add for Cost {
             encoder: self.encoder + other.encoder,
             router: self.router + other.router,
             head: self.head + other.head,
+            saved: self.saved + other.saved,
         }
     }
 }

@@ -183,6 +183,13 @@ impl<'a> Builder<'a> {
         self.params.add(self.seed, &name, rows, cols, init)
     }
 
+    /// A trained parameter that starts at given values.
+    pub fn param_of(&mut self, name: &str, cols: usize, values: Vec<f32>) -> ParamId {
+        let id = self.param(name, values.len() / cols, cols, Init::Zeros);
+        self.params.set(id, values);
+        id
+    }
+
     /// A buffer `[rows, cols]`, drawn from its own named stream.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize, init: Init) -> BufferId {
         let name = self.name(name);

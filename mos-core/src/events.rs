@@ -46,6 +46,11 @@ impl Offsets {
         self.0.windows(2).map(|w| w[0]..w[1])
     }
 
+    /// Segment of each row `[N]`.
+    pub fn segment_of_rows(&self) -> Vec<u32> {
+        self.lengths().enumerate().flat_map(|(s, n)| std::iter::repeat_n(s as u32, n)).collect()
+    }
+
     /// Length of each segment.
     pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.windows(2).map(|w| w[1] - w[0])

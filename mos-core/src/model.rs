@@ -426,6 +426,7 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "dropout", &[]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
+        pass.noise = false;
         let (logits, _) = self.forward(&mut pass, events)?;
         let loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
         let Pass { tape, leaves, .. } = pass;

@@ -82,6 +82,8 @@ pub struct Pass<'a> {
     pub index: &'a ItemIndex,
     /// Dropout stream of this shard and step.
     pub rng: ChaCha8Rng,
+    /// Whether training draws anything at all; off where gradients are compared with finite differences.
+    pub(crate) noise: bool,
     /// Labels of the samples, in training alone.
     pub(crate) labels: Option<&'a [f32]>,
     pub(crate) leaves: HashMap<TableId, Mat>,
@@ -99,12 +101,22 @@ impl<'a> Pass<'a> {
         rng: ChaCha8Rng,
     ) -> Self {
         let (leaves, losses, updates) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { tape, params, tables, index, rng, labels: None, leaves, losses, updates }
+        Self { tape, params, tables, index, rng, noise: true, labels: None, leaves, losses, updates }
     }
 
     /// Whether this pass will be differentiated.
     pub fn is_training(&self) -> bool {
         self.tape.is_training()
+    }
+
+    /// Whether an encoder is to draw from [`Self::rng`]: in training, unless its gradients are being checked.
+    pub fn is_noisy(&self) -> bool {
+        self.is_training() && self.noise
+    }
+
+    /// Zeroes each value with probability `rate` and scales the rest up, where this pass is noisy.
+    pub fn dropout(&mut self, x: &Mat, rate: f32) -> Mat {
+        if self.is_noisy() { ops::dropout(&mut self.tape, x, rate, &mut self.rng) } else { x.clone() }
     }
 
     /// A parameter.

@@ -72,6 +72,7 @@ impl SequenceEncoder for Din {
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n) = (input.target.rows(), input.rows.rows());
-        Ok(Cost::encoder((2 * b + n) * self.width * self.first + self.rest.macs(n) + n * self.width))
+        let (d, f, rest) = (self.width, self.first, self.rest.macs(n) + n * self.width);
+        Ok(Cost::folded((2 * b + n) * d * f + rest, 4 * n * d * f + rest))
     }
 }

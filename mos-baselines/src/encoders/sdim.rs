@@ -10,6 +10,8 @@ use mos_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::short_term::ShortTerm;
+
 /// Configuration of [`Sdim`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,11 +20,17 @@ pub struct SdimConfig {
     pub hashes: usize,
     /// Bits of a code τ (published: 3).
     pub bits: usize,
+    /// Behaviours of a short part of its own, by target attention (LongCTR: 50). None by default: mixtures bring one.
+    pub short: usize,
+    /// Heads of the short part's attention (2 for d = 16).
+    pub heads: usize,
+    /// Width of the short part's attention; 0 = that of the items.
+    pub attention: usize,
 }
 
 impl Default for SdimConfig {
     fn default() -> Self {
-        Self { hashes: 12, bits: 3 }
+        Self { hashes: 12, bits: 3, short: 0, heads: 2, attention: 0 }
     }
 }
 
@@ -31,6 +39,7 @@ impl Default for SdimConfig {
 pub struct Sdim {
     projections: BufferId,
     out: ParamId,
+    short: ShortTerm,
     width: usize,
     config: SdimConfig,
 }
@@ -49,6 +58,7 @@ impl Sdim {
         Ok(Self {
             projections: builder.buffer("projections", width, config.hashes * config.bits, Init::Normal(1.0)),
             out: builder.param("out", width, width, Init::XavierNormal),
+            short: ShortTerm::new(builder, "sdim.heads", config.heads, config.attention, config.short)?,
             width,
             config: config.clone(),
         })
@@ -58,15 +68,21 @@ impl Sdim {
 impl SequenceEncoder for Sdim {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
         let (projections, out) = (pass.buffer(self.projections), pass.param(self.out));
-        let SdimConfig { hashes, bits } = self.config;
+        let SdimConfig { hashes, bits, .. } = self.config;
         let offsets = &input.events.offsets;
         let pooled =
             ops::hash_pool(&mut pass.tape, &input.target, &input.rows, offsets, &projections, hashes, bits);
-        Ok(Interest::one(ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None)))
+        let long = ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None);
+        Ok(self.short.beside(pass, input, long))
+    }
+
+    fn vectors(&self) -> usize {
+        self.short.vectors()
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n, d) = (input.target.rows(), input.rows.rows(), self.width);
-        Ok(Cost::encoder((n + b) * d * self.config.hashes * self.config.bits + b * d * d))
+        let long = Cost::encoder((n + b) * d * self.config.hashes * self.config.bits + b * d * d);
+        Ok(long + self.short.cost(input))
     }
 }

@@ -94,6 +94,21 @@ pub fn attend(
     )
 }
 
+/// Of each segment the `k` rows with the largest scores (ties: the most recent), in time order, with their borders.
+///
+/// # Shapes
+/// `scores: [N]` → `[Σ min(k, n_b)]`
+pub fn best_rows(scores: &[f32], offsets: &Offsets, k: usize) -> (Vec<u32>, Offsets) {
+    let mut chosen = Vec::new();
+    for range in offsets.ranges() {
+        match top(&scores[range.clone()], k) {
+            Some(places) => chosen.extend(places.iter().map(|p| range.start as u32 + p)),
+            None => chosen.extend(range.map(|r| r as u32)),
+        }
+    }
+    (chosen, Offsets::from_lengths(offsets.lengths().map(|n| n.min(k))))
+}
+
 /// Places of the k largest scores in time order (ties: the latest); `None` if that is all of them.
 fn top(scores: &[f32], k: usize) -> Option<Vec<u32>> {
     if k >= scores.len() {
@@ -134,6 +149,44 @@ pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
                     back.grads[0][i * a + j] += dot(g, &back.values[1][at.clone()]);
                     axpy(x[j], g, &mut back.grads[1][at]);
                 }
+            }
+        },
+    )
+}
+
+/// x times each of several matrices, side by side.
+///
+/// # Shapes
+/// `x: [R, d]`, `w: [H d, c]` → `[R, H c]`
+pub fn stacked_linear(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
+    let (r, d, c) = (x.rows(), x.cols(), w.cols());
+    assert_eq!(w.rows(), heads * d, "stacked_linear: one matrix for each head");
+    count(r * d * heads * c);
+    tape.record(
+        &[x, w],
+        (r, heads * c),
+        |v| {
+            let mut out = vec![0.0; r * heads * c];
+            let mut of_head = vec![0.0; r * c];
+            for h in 0..heads {
+                of_head.fill(0.0);
+                let w = &v[1][h * d * c..(h + 1) * d * c];
+                add_product((&v[0], (r, d), false), (w, (d, c), false), &mut of_head, (r, c));
+                for (out, row) in out.chunks_mut(heads * c).zip(of_head.chunks(c)) {
+                    out[h * c..(h + 1) * c].copy_from_slice(row);
+                }
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for h in 0..heads {
+                let rows = back.out.chunks(heads * c).flat_map(|g| &g[h * c..(h + 1) * c]);
+                let g: Vec<f32> = rows.copied().collect();
+                let block = h * d * c..(h + 1) * d * c;
+                let w = &back.values[1][block.clone()];
+                add_product((&g, (r, c), false), (w, (d, c), true), &mut back.grads[0], (r, d));
+                let to_w = &mut back.grads[1][block];
+                add_product((&back.values[0], (r, d), true), (&g, (r, c), false), to_w, (d, c));
             }
         },
     )

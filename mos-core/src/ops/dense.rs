@@ -135,6 +135,20 @@ pub fn add(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     )
 }
 
+/// a − b, of one shape.
+pub fn subtract(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
+    assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "subtract: shapes differ");
+    tape.record(
+        &[a, b],
+        (a.rows(), a.cols()),
+        |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a - b).collect(), ()),
+        |back, ()| {
+            axpy(1.0, back.out, &mut back.grads[0]);
+            axpy(-1.0, back.out, &mut back.grads[1]);
+        },
+    )
+}
+
 /// a * b element by element, of one shape.
 pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "mul: shapes differ");
@@ -257,6 +271,8 @@ pub enum Function {
     Gelu,
     /// ln(1 + exp(x))
     Softplus,
+    /// max(x, 0.01 x)
+    LeakyRelu,
 }
 
 impl Function {
@@ -273,6 +289,8 @@ impl Function {
                 ((wide * below) as f32, (below + wide * density) as f32)
             }
             Self::Softplus => (x.max(0.0) + (-x.abs()).exp().ln_1p(), z),
+            Self::LeakyRelu if x > 0.0 => (x, 1.0),
+            Self::LeakyRelu => (0.01 * x, 0.01),
         }
     }
 }
@@ -320,12 +338,35 @@ pub fn columns(tape: &mut Tape, x: &Mat, from: usize, width: usize) -> Mat {
     )
 }
 
-/// Every row times the vector `w`, element by element.
+/// (Σ_i x_i^p)^(1/p) element by element over matrices of one shape with positive values.
+pub fn power_mean(tape: &mut Tape, parts: &[&Mat], p: f32) -> Mat {
+    let shape = (parts[0].rows(), parts[0].cols());
+    assert!(parts.iter().all(|m| (m.rows(), m.cols()) == shape), "power_mean: shapes differ");
+    tape.record(
+        parts,
+        shape,
+        |v| {
+            let at = |i: usize| v.iter().map(|part| part[i].powf(p)).sum::<f32>().powf(1.0 / p);
+            let out: Vec<f32> = (0..shape.0 * shape.1).map(at).collect();
+            (out.clone(), out)
+        },
+        move |back, out| {
+            for (grad, x) in back.grads.iter_mut().zip(back.values.iter()) {
+                for i in 0..out.len() {
+                    grad[i] += back.out[i] * (x[i] / out[i].max(f32::MIN_POSITIVE)).powf(p - 1.0);
+                }
+            }
+        },
+    )
+}
+
+/// Every row times the vector `w`, element by element: a diagonal linear map.
 ///
 /// # Shapes
 /// `x: [R, d]`, `w: [1, d]` → `[R, d]`
 pub fn scale_columns(tape: &mut Tape, x: &Mat, w: &Mat) -> Mat {
     let d = x.cols();
+    count(x.rows() * d);
     tape.record(
         &[x, w],
         (x.rows(), d),

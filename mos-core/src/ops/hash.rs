@@ -18,6 +18,33 @@ pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize
     signs.chunks(bits).map(|code| code.iter().fold(0, |c, s| c << 1 | u16::from(*s > 0.0))).collect()
 }
 
+/// SimHash codes of `bits` bits in one word, for Hamming distances (ETA, arXiv 2209.12212).
+///
+/// # Shapes
+/// `values: [R, d]`, `projections: [d, bits]`, bits up to 64 → `[R]`
+pub fn hash_words(values: &[f32], dim: usize, projections: &[f32], bits: usize) -> Vec<u64> {
+    let single = signatures(values, dim, projections, bits, 1);
+    single.chunks(bits).map(|word| word.iter().fold(0, |w, bit| w << 1 | u64::from(*bit))).collect()
+}
+
+/// Of each segment the `k` rows whose codes differ least from the segment's query (ties: the most recent), in time
+/// order, with their borders. Comparisons of bits are not counted.
+///
+/// # Shapes
+/// `queries: [B]`, `rows: [N]` → `[Σ min(k, n_b)]`
+pub fn nearest_words(queries: &[u64], rows: &[u64], offsets: &Offsets, k: usize) -> (Vec<u32>, Offsets) {
+    let (mut chosen, mut lengths) = (Vec::new(), Vec::new());
+    for (query, range) in queries.iter().zip(offsets.ranges()) {
+        let mut order: Vec<u32> = range.map(|r| r as u32).collect();
+        order.sort_by_key(|r| ((query ^ rows[*r as usize]).count_ones(), std::cmp::Reverse(*r)));
+        order.truncate(k);
+        order.sort_unstable();
+        lengths.push(order.len());
+        chosen.extend(order);
+    }
+    (chosen, Offsets::from_lengths(lengths))
+}
+
 /// For each hash the sum of the rows that share the target's code, scaled to length 1 (zero stays zero); the mean over
 /// hashes. The gradient reaches the rows, not the hash and not the target. Sums are additions and not counted.
 ///

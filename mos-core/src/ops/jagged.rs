@@ -194,3 +194,173 @@ pub fn entmax15(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
         },
     )
 }
+
+/// Dot products of each row with its segment's query, head by head.
+///
+/// # Shapes
+/// `queries: [B, H a]`, `rows: [N, H a]` → `[N, H]`
+pub fn segment_dots(tape: &mut Tape, queries: &Mat, rows: &Mat, offsets: &Offsets, heads: usize) -> Mat {
+    let (n, width) = (rows.rows(), rows.cols());
+    assert_eq!((queries.rows(), queries.cols()), (offsets.segments(), width), "segment_dots: one query each");
+    assert_eq!(n, offsets.rows(), "segment_dots: offsets of other rows");
+    count(n * width);
+    let (a, segment) = (width / heads, offsets.segment_of_rows());
+    let of_backward = segment.clone();
+    tape.record(
+        &[queries, rows],
+        (n, heads),
+        |v| {
+            let mut out = Vec::with_capacity(n * heads);
+            for (row, s) in v[1].chunks(width.max(1)).zip(&segment) {
+                let query = &v[0][*s as usize * width..][..width];
+                out.extend(query.chunks(a).zip(row.chunks(a)).map(|(q, r)| dot(q, r)));
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (r, s) in of_backward.iter().enumerate() {
+                for h in 0..heads {
+                    let (q, x) = (*s as usize * width + h * a, r * width + h * a);
+                    let g = back.out[r * heads + h];
+                    axpy(g, &back.values[1][x..x + a], &mut back.grads[0][q..q + a]);
+                    axpy(g, &back.values[0][q..q + a], &mut back.grads[1][x..x + a]);
+                }
+            }
+        },
+    )
+}
+
+/// Softmax over the rows of each segment, column by column.
+///
+/// # Shapes
+/// `scores: [N, H]` → `[N, H]`
+pub fn segment_softmax(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
+    let (n, heads) = (scores.rows(), scores.cols());
+    assert_eq!(n, offsets.rows(), "segment_softmax: offsets of other rows");
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[scores],
+        (n, heads),
+        |v| {
+            let mut out = vec![0.0; n * heads];
+            for range in of_forward.ranges() {
+                for h in 0..heads {
+                    let mut column: Vec<f32> = range.clone().map(|r| v[0][r * heads + h]).collect();
+                    softmax(&mut column);
+                    range.clone().zip(column).for_each(|(r, p)| out[r * heads + h] = p);
+                }
+            }
+            (out.clone(), out)
+        },
+        move |back, p| {
+            for range in of_backward.ranges() {
+                for h in 0..heads {
+                    let at = |r: usize| r * heads + h;
+                    let mean: f32 = range.clone().map(|r| p[at(r)] * back.out[at(r)]).sum();
+                    range.clone().for_each(|r| back.grads[0][at(r)] += p[at(r)] * (back.out[at(r)] - mean));
+                }
+            }
+        },
+    )
+}
+
+/// Each value as a share of its segment's sum, column by column; values are positive.
+///
+/// # Shapes
+/// `values: [N, H]` → `[N, H]`
+pub fn segment_shares(tape: &mut Tape, values: &Mat, offsets: &Offsets) -> Mat {
+    let (n, heads) = (values.rows(), values.cols());
+    assert_eq!(n, offsets.rows(), "segment_shares: offsets of other rows");
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[values],
+        (n, heads),
+        |v| {
+            let mut out = v[0].to_vec();
+            for range in of_forward.ranges() {
+                for h in 0..heads {
+                    let sum: f32 = range.clone().map(|r| v[0][r * heads + h]).sum();
+                    range.clone().for_each(|r| out[r * heads + h] /= sum);
+                }
+            }
+            (out.clone(), out)
+        },
+        move |back, shares| {
+            for range in of_backward.ranges() {
+                for h in 0..heads {
+                    let at = |r: usize| r * heads + h;
+                    let sum: f32 = range.clone().map(|r| back.values[0][at(r)]).sum();
+                    let mean: f32 = range.clone().map(|r| shares[at(r)] * back.out[at(r)]).sum();
+                    range.clone().for_each(|r| back.grads[0][at(r)] += (back.out[at(r)] - mean) / sum);
+                }
+            }
+        },
+    )
+}
+
+/// Head h's weights times head h's columns, summed over each segment.
+///
+/// # Shapes
+/// `weights: [N, H]`, `rows: [N, H a]` → `[B, H a]`
+pub fn segment_head_sums(tape: &mut Tape, weights: &Mat, rows: &Mat, offsets: &Offsets) -> Mat {
+    let (b, width, heads) = (offsets.segments(), rows.cols(), weights.cols());
+    assert_eq!((weights.rows(), rows.rows()), (offsets.rows(), offsets.rows()), "segment_head_sums: rows");
+    count(rows.rows() * width);
+    let a = width / heads;
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[weights, rows],
+        (b, width),
+        |v| {
+            let mut out = vec![0.0; b * width];
+            for (out, range) in out.chunks_mut(width.max(1)).zip(of_forward.ranges()) {
+                for (r, h) in range.flat_map(|r| (0..heads).map(move |h| (r, h))) {
+                    let from = r * width + h * a;
+                    axpy(v[0][r * heads + h], &v[1][from..from + a], &mut out[h * a..(h + 1) * a]);
+                }
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (g, range) in back.out.chunks(width.max(1)).zip(of_backward.ranges()) {
+                for (r, h) in range.flat_map(|r| (0..heads).map(move |h| (r, h))) {
+                    let (at, g) = (r * width + h * a, &g[h * a..(h + 1) * a]);
+                    back.grads[0][r * heads + h] += dot(g, &back.values[1][at..at + a]);
+                    axpy(back.values[0][r * heads + h], g, &mut back.grads[1][at..at + a]);
+                }
+            }
+        },
+    )
+}
+
+/// One more row at the end of each segment.
+///
+/// # Shapes
+/// `rows: [N, d]`, `last: [B, d]` → `[N + B, d]` and its borders
+pub fn append_rows(tape: &mut Tape, rows: &Mat, last: &Mat, offsets: &Offsets) -> (Mat, Offsets) {
+    let d = rows.cols();
+    assert_eq!((rows.rows(), last.rows()), (offsets.rows(), offsets.segments()), "append_rows: other rows");
+    assert_eq!(d, last.cols(), "append_rows: widths differ");
+    let longer = Offsets::from_lengths(offsets.lengths().map(|n| n + 1));
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    let out = tape.record(
+        &[rows, last],
+        (longer.rows(), d),
+        |v| {
+            let mut out = Vec::with_capacity(v[0].len() + v[1].len());
+            for (s, range) in of_forward.ranges().enumerate() {
+                out.extend_from_slice(&v[0][range.start * d..range.end * d]);
+                out.extend_from_slice(&v[1][s * d..(s + 1) * d]);
+            }
+            (out, ())
+        },
+        move |back, ()| {
+            for (s, range) in of_backward.ranges().enumerate() {
+                let (from, end) = ((range.start + s) * d, (range.end + s) * d);
+                axpy(1.0, &back.out[from..end], &mut back.grads[0][range.start * d..range.end * d]);
+                axpy(1.0, &back.out[end..end + d], &mut back.grads[1][s * d..(s + 1) * d]);
+            }
+        },
+    );
+    (out, longer)
+}

@@ -12,20 +12,21 @@ mod self_attention;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{attend, din_hidden, head_project};
+pub use attention::{attend, best_rows, din_hidden, head_project, stacked_linear};
 pub use dense::{
     Activation, Function, add, columns, concat, dropout, gather_rows, layer_norm, linear, map, matmul_nt,
-    mix, mul, normalize_rows, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
-    softmax_rows, sum_gathered,
+    mix, mul, normalize_rows, power_mean, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
+    softmax_rows, subtract, sum_gathered,
 };
 pub use fourier::hilbert;
-pub use hash::{hash_pool, signatures};
+pub use hash::{hash_pool, hash_words, nearest_words, signatures};
 pub use jagged::{
-    add_positions, entmax15, last_rows, pool_blocks, position_bucket, segment_mean, weighted_sum,
+    add_positions, append_rows, entmax15, last_rows, pool_blocks, position_bucket, segment_dots,
+    segment_head_sums, segment_mean, segment_shares, segment_softmax, weighted_sum,
 };
 pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
 pub use recurrent::{causal_conv, gru, selective_scan};
-pub use self_attention::{Weighting, pairs, self_attend};
+pub use self_attention::{Bias, Weighting, pairs, self_attend};
 
 pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};

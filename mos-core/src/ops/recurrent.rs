@@ -145,23 +145,13 @@ pub fn selective_scan(
     // exp(δA) h, (δB) x and C h: three products for each channel and state, and D x.
     count(n * e * (3 * s + 1));
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    /// One step for all channels.
-    fn advance(state: &mut [f32], x: &[f32], delta: &[f32], rates: &[f32], b: &[f32]) {
-        let s = b.len();
-        for (i, state) in state.chunks_mut(s).enumerate() {
-            let gain = delta[i] * x[i];
-            for (j, h) in state.iter_mut().enumerate() {
-                *h = (delta[i] * rates[i * s + j]).exp() * *h + gain * b[j];
-            }
-        }
-    }
     tape.record(
         &[x, delta, a_log, b, c, skip],
         (n, e),
         |v| {
             let rates: Vec<f32> = v[2].iter().map(|a| -a.exp()).collect();
             let mut out = vec![0.0; n * e];
-            let mut kept = Vec::new();
+            let (mut kept, mut decay) = (Vec::new(), vec![0.0; e * s]);
             for range in of_forward.ranges() {
                 let mut state = vec![0.0; e * s];
                 for (step, t) in range.enumerate() {
@@ -169,7 +159,7 @@ pub fn selective_scan(
                         kept.extend_from_slice(&state);
                     }
                     let (xs, ds) = (&v[0][t * e..(t + 1) * e], &v[1][t * e..(t + 1) * e]);
-                    advance(&mut state, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
+                    advance(&mut state, &mut decay, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
                     let c = &v[4][t * s..(t + 1) * s];
                     for (i, h) in state.chunks(s).enumerate() {
                         out[t * e + i] = dot(h, c) + v[5][i] * xs[i];
@@ -181,47 +171,109 @@ pub fn selective_scan(
         move |back, (rates, kept)| {
             let v = back.values;
             let mut first = 0;
+            // States before and after each step of a block, and its decays, recomputed.
+            let mut states = vec![0.0; (KEEP + 1) * e * s];
+            let mut decays = vec![0.0; KEEP * e * s];
+            let (mut to_b, mut to_c) = (vec![0.0f32; s], vec![0.0f32; s]);
             for range in of_backward.ranges() {
                 let starts: Vec<usize> = range.clone().step_by(KEEP).collect();
                 let mut to_state = vec![0.0f32; e * s];
                 for (block, from) in starts.iter().enumerate().rev() {
                     let end = (from + KEEP).min(range.end);
-                    // States before each step of this block, recomputed.
-                    let mut states =
-                        vec![kept[(first + block) * e * s..(first + block + 1) * e * s].to_vec()];
+                    states[..e * s].copy_from_slice(&kept[(first + block) * e * s..][..e * s]);
                     for t in *from..end {
-                        let mut state = states[states.len() - 1].clone();
+                        let at = (t - from) * e * s;
+                        states.copy_within(at..at + e * s, at + e * s);
                         let (xs, ds) = (&v[0][t * e..(t + 1) * e], &v[1][t * e..(t + 1) * e]);
-                        advance(&mut state, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
-                        states.push(state);
+                        let (state, decay) =
+                            (&mut states[at + e * s..][..e * s], &mut decays[at..at + e * s]);
+                        advance(state, decay, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
                     }
                     for t in (*from..end).rev() {
-                        let (before, after) = (&states[t - from], &states[t - from + 1]);
                         let (b, c) = (&v[3][t * s..(t + 1) * s], &v[4][t * s..(t + 1) * s]);
+                        to_b.fill(0.0);
+                        to_c.fill(0.0);
                         for i in 0..e {
                             let (g, x, delta) = (back.out[t * e + i], v[0][t * e + i], v[1][t * e + i]);
                             back.grads[5][i] += g * x;
-                            let (mut to_x, mut to_delta) = (g * v[5][i], 0.0);
+                            let of = i * s..(i + 1) * s;
+                            let at = (t - from) * e * s + i * s;
+                            let before = &states[at..at + s];
+                            let after = &states[at + e * s..at + e * s + s];
+                            let (decay, rate) = (&decays[at..at + s], &rates[of.clone()]);
+                            let (to_rate, to_state) = (&mut back.grads[2][of.clone()], &mut to_state[of]);
+                            let (mut to_gain, mut to_decay) = ([0.0f32; 8], [0.0f32; 8]);
                             for j in 0..s {
-                                let at = i * s + j;
-                                back.grads[4][t * s + j] += g * after[at];
-                                let to = to_state[at] + g * c[j];
-                                let keep = (delta * rates[at]).exp();
-                                let through = to * before[at] * keep;
-                                to_delta += through * rates[at] + to * b[j] * x;
-                                to_x += to * delta * b[j];
-                                back.grads[3][t * s + j] += to * delta * x;
-                                // dA_log: rates = −exp(A_log), so its own derivative is itself.
-                                back.grads[2][at] += through * delta * rates[at];
-                                to_state[at] = to * keep;
+                                to_c[j] += g * after[j];
+                                let to = to_state[j] + g * c[j];
+                                let through = to * before[j] * decay[j] * rate[j];
+                                to_gain[j % 8] += to * b[j];
+                                to_decay[j % 8] += through;
+                                to_b[j] += to * (delta * x);
+                                // dA_log: a rate is −exp(A_log), so its derivative is itself.
+                                to_rate[j] += through * delta;
+                                to_state[j] = to * decay[j];
                             }
-                            back.grads[0][t * e + i] += to_x;
-                            back.grads[1][t * e + i] += to_delta;
+                            let (to_gain, to_decay): (f32, f32) =
+                                (to_gain.iter().sum(), to_decay.iter().sum());
+                            back.grads[0][t * e + i] += g * v[5][i] + to_gain * delta;
+                            back.grads[1][t * e + i] += to_decay + to_gain * x;
                         }
+                        axpy(1.0, &to_b, &mut back.grads[3][t * s..(t + 1) * s]);
+                        axpy(1.0, &to_c, &mut back.grads[4][t * s..(t + 1) * s]);
                     }
                 }
                 first += starts.len();
             }
         },
     )
+}
+
+/// One step of all channels; leaves the decays exp(δ rate) behind.
+fn advance(state: &mut [f32], decay: &mut [f32], x: &[f32], delta: &[f32], rates: &[f32], b: &[f32]) {
+    let s = b.len();
+    for (i, (decay, rates)) in decay.chunks_mut(s).zip(rates.chunks(s)).enumerate() {
+        decay.iter_mut().zip(rates).for_each(|(d, r)| *d = delta[i] * r);
+    }
+    decay.iter_mut().for_each(|d| *d = exp_of_negative(*d));
+    for (i, (state, decay)) in state.chunks_mut(s).zip(decay.chunks(s)).enumerate() {
+        let gain = delta[i] * x[i];
+        for j in 0..s {
+            state[j] = decay[j] * state[j] + gain * b[j];
+        }
+    }
+}
+
+/// exp(x) for x ≤ 0 to 2 units in the last place, without a branch, so that it vectorises: x = n ln 2 + r, a polynomial
+/// for exp(r) (Cephes), 2^n by its bits. Below −87 the result is about 1e-38 instead of less.
+fn exp_of_negative(x: f32) -> f32 {
+    let x = x.max(-87.0);
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = shifted - 12_582_912.0;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let p = 1.987_569_2e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    (p * r * r + r + 1.0) * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exp_of_negative;
+
+    #[test]
+    fn exp_is_that_of_the_library() {
+        for i in 0..870_000 {
+            let x = -(i as f32) / 1e4;
+            let exact = f64::from(x).exp();
+            let found = f64::from(exp_of_negative(x));
+            assert!((found - exact).abs() <= 2.5e-7 * exact, "exp({x}) is {exact}, not {found}");
+        }
+        assert!(exp_of_negative(-1e9) < 2e-38 && exp_of_negative(0.0) == 1.0);
+    }
 }

@@ -1,6 +1,6 @@
 //! Self-attention inside jagged segments.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice, linalg::general_mat_mul};
 
@@ -29,15 +29,28 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Every row attends to the rows of its segment, head by head; `causal` = to itself and earlier ones only. `bias [1, M]`
-/// adds `bias[min(|i - j|, M - 1)]` to each score. Weights are recomputed in the backward pass.
+/// What is added to the score of row i for row j (HSTU), shared by heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Bias<'a> {
+    /// `[1, M]`: value `min(|i - j|, M - 1)`.
+    pub distance: &'a Mat,
+    /// `[1, T]`: value `min(floor(ln(max(1, |next_i - time_j|)) / 0.301), T - 1)`.
+    pub gap: &'a Mat,
+    /// Time of each row `[N]`.
+    pub times: &'a [i64],
+    /// Time of what follows each row `[N]`.
+    pub next: &'a [i64],
+}
+
+/// Every row attends to the rows of its segment, head by head; `causal` = to itself and earlier ones only. Weights are
+/// recomputed in the backward pass.
 ///
 /// # Shapes
 /// `q, k: [N, H d_k]`, `v: [N, H d_v]` → `[N, H d_v]`
 pub fn self_attend(
     tape: &mut Tape,
     (q, k, v): (&Mat, &Mat, &Mat),
-    bias: Option<&Mat>,
+    bias: Option<Bias<'_>>,
     offsets: &Offsets,
     heads: usize,
     weighting: Weighting,
@@ -48,7 +61,8 @@ pub fn self_attend(
     // What a block of rows i0..i1 sees: all rows, or the rows before i1 (masked inside the block).
     count(heads * (dk + dv) * offsets.lengths().map(|n| pairs(n, causal)).sum::<usize>());
     let sees = move |len: usize, end: usize| if causal { end } else { len };
-    let weights = move |bias: Option<&[f32]>, scores: &mut Array2<f32>, from: usize| {
+    let clock = bias.map(|b| Clock { times: b.times.into(), next: b.next.into() });
+    let weigh = move |added: &dyn Fn(usize, usize) -> f32, scores: &mut Array2<f32>, from: usize| {
         for (r, mut row) in scores.rows_mut().into_iter().enumerate() {
             let i = from + r;
             let Some(row) = row.as_slice_mut() else { continue };
@@ -57,19 +71,21 @@ pub fn self_attend(
             closed.fill(0.0);
             match weighting {
                 Weighting::Softmax { scale } => {
-                    row.iter_mut().enumerate().for_each(|(j, x)| *x = *x * scale + at_distance(bias, i, j));
+                    row.iter_mut().enumerate().for_each(|(j, x)| *x = *x * scale + added(i, j));
                     softmax(row);
                 }
                 Weighting::Silu { scale } => {
                     for (j, x) in row.iter_mut().enumerate() {
-                        let y = *x + at_distance(bias, i, j);
+                        let y = *x + added(i, j);
                         *x = scale * y * sigmoid(y);
                     }
                 }
             }
         }
     };
-    let inputs: Vec<&Mat> = [q, k, v].into_iter().chain(bias).collect();
+    let tables = bias.iter().flat_map(|b| [b.distance, b.gap]);
+    let inputs: Vec<&Mat> = [q, k, v].into_iter().chain(tables).collect();
+    let of_backward_clock = clock.clone();
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     tape.record(
         &inputs,
@@ -77,8 +93,8 @@ pub fn self_attend(
         |x| {
             let [q, k, v] = [(&x[0], dk), (&x[1], dk), (&x[2], dv)].map(|(x, d)| matrix(x, heads * d));
             let mut out = vec![0.0; n * heads * dv];
-            let bias = x.get(3).map(|b| b.as_slice());
             for range in of_forward.ranges() {
+                let added = |i, j| Clock::added(clock.as_ref(), &x[3..], range.start, i, j);
                 for (h, i0) in blocks(range.len(), heads) {
                     let i1 = (i0 + BLOCK).min(range.len());
                     let end = range.start + sees(range.len(), i1);
@@ -87,7 +103,7 @@ pub fn self_attend(
                     let keys = part(k, range.start..end, h * dk..(h + 1) * dk);
                     let queries = part(q, rows.clone(), h * dk..(h + 1) * dk);
                     general_mat_mul(1.0, &queries, &keys.t(), 0.0, &mut p);
-                    weights(bias, &mut p, i0);
+                    weigh(&added, &mut p, i0);
                     let values = part(v, range.start..end, h * dv..(h + 1) * dv);
                     let mut o = part_mut(&mut out, heads * dv, rows, h * dv..(h + 1) * dv);
                     general_mat_mul(1.0, &p, &values, 0.0, &mut o);
@@ -96,13 +112,15 @@ pub fn self_attend(
             (out, ())
         },
         move |back, ()| {
-            let bias = back.values.get(3).map(|b| b.as_slice());
+            let tables = &back.values[3..];
             let [q, k, v] = [(0, dk), (1, dk), (2, dv)].map(|(i, d)| matrix(&back.values[i], heads * d));
             let g = matrix(back.out, heads * dv);
             let (first, rest) = back.grads.split_at_mut(1);
             let (second, rest) = rest.split_at_mut(1);
-            let (third, fourth) = rest.split_at_mut(1);
+            let (third, to_tables) = rest.split_at_mut(1);
             for range in of_backward.ranges() {
+                let clock = of_backward_clock.as_ref();
+                let added = |i, j| Clock::added(clock, tables, range.start, i, j);
                 for (h, i0) in blocks(range.len(), heads) {
                     let i1 = (i0 + BLOCK).min(range.len());
                     let end = range.start + sees(range.len(), i1);
@@ -115,7 +133,7 @@ pub fn self_attend(
                     let mut scores = Array2::zeros((rows.len(), end - range.start));
                     general_mat_mul(1.0, &queries, &keys.t(), 0.0, &mut scores);
                     let mut p = scores.clone();
-                    weights(bias, &mut p, i0);
+                    weigh(&added, &mut p, i0);
                     general_mat_mul(
                         1.0,
                         &p.t(),
@@ -134,14 +152,16 @@ pub fn self_attend(
                                 _ if j >= open => 0.0,
                                 Weighting::Softmax { .. } => p[(r, j)] * (row[j] - mean),
                                 Weighting::Silu { scale } => {
-                                    let y = scores[(r, j)] + at_distance(bias, i, j);
+                                    let y = scores[(r, j)] + added(i, j);
                                     let z = sigmoid(y);
                                     row[j] * scale * (z + y * z * (1.0 - z))
                                 }
                             };
-                            if let Some(to_bias) = fourth.first_mut() {
-                                let last = to_bias.len() - 1;
-                                to_bias[i.abs_diff(j).min(last)] += row[j];
+                            if let (Some(clock), [distance, gap]) = (clock, &mut *to_tables) {
+                                let (near, bucket) =
+                                    clock.entries(range.start, i, j, distance.len(), gap.len());
+                                distance[near] += row[j];
+                                gap[bucket] += row[j];
                             }
                         }
                     }
@@ -178,8 +198,25 @@ fn blocks(rows: usize, heads: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..heads).flat_map(move |h| (0..rows).step_by(BLOCK).map(move |i| (h, i)))
 }
 
-fn at_distance(bias: Option<&[f32]>, i: usize, j: usize) -> f32 {
-    bias.map_or(0.0, |b| b[i.abs_diff(j).min(b.len() - 1)])
+/// Times of rows and of what follows them.
+#[derive(Clone)]
+struct Clock {
+    times: Arc<[i64]>,
+    next: Arc<[i64]>,
+}
+
+impl Clock {
+    /// Entries of the two tables for rows i and j of the segment that starts at row `start`.
+    fn entries(&self, start: usize, i: usize, j: usize, distances: usize, gaps: usize) -> (usize, usize) {
+        let gap = (self.next[start + i] - self.times[start + j]).unsigned_abs().max(1) as f32;
+        (i.abs_diff(j).min(distances - 1), ((gap.ln() / 0.301) as usize).min(gaps - 1))
+    }
+
+    fn added(clock: Option<&Self>, tables: &[Arc<Vec<f32>>], start: usize, i: usize, j: usize) -> f32 {
+        let (Some(clock), [distance, gap]) = (clock, tables) else { return 0.0 };
+        let (near, bucket) = clock.entries(start, i, j, distance.len(), gap.len());
+        distance[near] + gap[bucket]
+    }
 }
 
 fn matrix(values: &[f32], width: usize) -> ArrayView2<'_, f32> {

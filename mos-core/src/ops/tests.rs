@@ -65,6 +65,7 @@ fn gradients_of_dense_operations() {
     check_gradients(&[m(4, 3, 1), m(3, 5, 2)], |t, v| linear(t, &v[0], &v[1], None, Activation::Relu));
     check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| matmul_nt(t, &v[0], &v[1]));
     check_gradients(&[m(4, 3, 1), m(4, 2, 2)], |t, v| concat(t, &[&v[0], &v[1], &v[0]]));
+    check_gradients(&[m(4, 3, 1), m(4, 3, 2)], |t, v| subtract(t, &v[0], &v[1]));
     check_gradients(&[m(4, 3, 1), m(4, 3, 2)], |t, v| {
         let sum = add(t, &v[0], &v[1]);
         mul(t, &sum, &v[0])
@@ -97,6 +98,7 @@ fn gradients_of_jagged_operations() {
         check_gradients(&[m(4, 6, 1), m(9, 3, 2)], |t, v| attend(t, &v[0], &v[1], &o, 2, 0.6, top));
     }
     check_gradients(&[m(4, 6, 1), m(6, 2, 2)], |t, v| head_project(t, &v[0], &v[1], 2));
+    check_gradients(&[m(4, 3, 1), m(6, 2, 2)], |t, v| stacked_linear(t, &v[0], &v[1], 2));
     check_gradients(&[m(4, 2, 1), m(9, 2, 2), m(8, 3, 3), m(1, 3, 4)], |t, v| {
         din_hidden(t, &v[0], &v[1], &o, &v[2], &v[3])
     });
@@ -134,10 +136,14 @@ fn dropout_keeps_the_mean_and_passes_its_mask_back() {
 fn gradients_of_sequence_operations() {
     let (o, m) = (borders(), |r, c, s| random(r, c, s));
     let long = Offsets::from_lengths([70, 0, 3]);
+    let positive = |r, c, s| Mat::new(r, c, random(r, c, s).values().iter().map(|x| x.abs() + 0.1).collect());
     for causal in [false, true] {
         for weighting in [Weighting::Softmax { scale: 0.6 }, Weighting::Silu { scale: 0.3 }] {
-            check_gradients(&[m(9, 4, 1), m(9, 4, 2), m(9, 6, 3), m(1, 3, 4)], |t, v| {
-                self_attend(t, (&v[0], &v[1], &v[2]), Some(&v[3]), &o, 2, weighting, causal)
+            let times: Vec<i64> = (0..9).map(|t| 20 * t * t).collect();
+            let next: Vec<i64> = (0..9).map(|t| 20 * (t + 1) * (t + 1)).collect();
+            check_gradients(&[m(9, 4, 1), m(9, 4, 2), m(9, 6, 3), m(1, 3, 4), m(1, 20, 5)], |t, v| {
+                let bias = Bias { distance: &v[3], gap: &v[4], times: &times, next: &next };
+                self_attend(t, (&v[0], &v[1], &v[2]), Some(bias), &o, 2, weighting, causal)
             });
         }
         check_gradients(&[m(73, 1, 1), m(73, 1, 2), m(73, 1, 3)], |t, v| {
@@ -145,19 +151,26 @@ fn gradients_of_sequence_operations() {
         });
     }
     check_gradients(&[m(9, 3, 1)], |t, v| last_rows(t, &v[0], &o));
+    check_gradients(&[m(9, 3, 1), m(4, 3, 2)], |t, v| append_rows(t, &v[0], &v[1], &o).0);
+    check_gradients(&[m(4, 6, 1), m(9, 6, 2)], |t, v| segment_dots(t, &v[0], &v[1], &o, 2));
+    check_gradients(&[m(9, 2, 1)], |t, v| segment_softmax(t, &v[0], &o));
+    check_gradients(&[positive(9, 2, 1)], |t, v| segment_shares(t, &v[0], &o));
+    check_gradients(&[m(9, 2, 1), m(9, 6, 2)], |t, v| segment_head_sums(t, &v[0], &v[1], &o));
+    check_gradients(&[positive(4, 3, 1), positive(4, 3, 2)], |t, v| power_mean(t, &[&v[0], &v[1]], 4.0));
     check_gradients(&[m(9, 6, 1), m(2, 6, 2)], |t, v| gru(t, &v[0], &v[1], None, &o));
     check_gradients(&[m(9, 6, 1), m(2, 6, 2), m(9, 1, 3)], |t, v| gru(t, &v[0], &v[1], Some(&v[2]), &o));
     check_gradients(&[m(9, 3, 1), m(4, 3, 2), m(1, 3, 3)], |t, v| causal_conv(t, &v[0], &v[1], &v[2], &o));
     check_gradients(&[m(9, 3, 1)], |t, v| hilbert(t, &v[0], &o));
     check_gradients(&[m(9, 1, 1)], |t, v| entmax15(t, &v[0], &o));
-    let positive = |r, c, s| Mat::new(r, c, random(r, c, s).values().iter().map(|x| x.abs() + 0.1).collect());
     for (o, n) in [(&o, 9), (&long, 73)] {
         let states = if n > 9 { 1 } else { 3 };
         let inputs =
             [m(n, 2, 1), positive(n, 2, 2), m(2, states, 3), m(n, states, 4), m(n, states, 5), m(1, 2, 6)];
         check_gradients(&inputs, |t, v| selective_scan(t, (&v[0], &v[1]), &v[2], (&v[3], &v[4]), &v[5], o));
     }
-    for function in [Function::Sigmoid, Function::Silu, Function::Gelu, Function::Softplus] {
+    for function in
+        [Function::Sigmoid, Function::Silu, Function::Gelu, Function::Softplus, Function::LeakyRelu]
+    {
         check_gradients(&[m(3, 4, 1)], |t, v| map(t, &v[0], function));
     }
     check_gradients(&[m(3, 4, 1)], |t, v| reshape(t, &v[0], 2, 6));

@@ -1,7 +1,15 @@
 //! Layers: parameters with a forward and a cost.
 
+mod attention;
+mod positioned;
+mod transformer;
+
+pub use attention::TargetAttention;
+pub use positioned::Positioned;
+pub use transformer::{Transformer, TransformerConfig};
+
 use crate::{
-    Builder, Cost, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
+    Builder, Init, Mat, ParamId, Pass,
     ops::{self, Activation},
 };
 
@@ -21,6 +29,13 @@ impl Linear {
         layer
     }
 
+    /// With a bias that starts at `bias`.
+    pub fn with_bias_of(builder: &mut Builder<'_>, input: usize, output: usize, bias: Vec<f32>) -> Self {
+        let mut layer = Self::without_bias(builder, input, output);
+        layer.bias = Some(builder.param_of("bias", output, bias));
+        layer
+    }
+
     /// Without a bias: zero stays zero.
     pub fn without_bias(builder: &mut Builder<'_>, input: usize, output: usize) -> Self {
         let weight = builder.param("weight", input, output, Init::XavierNormal);
@@ -32,6 +47,11 @@ impl Linear {
     pub fn forward(&self, pass: &mut Pass<'_>, x: &Mat, activation: Activation) -> Mat {
         let (weight, bias) = (pass.param(self.weight), self.bias.map(|b| pass.param(b)));
         ops::linear(&mut pass.tape, x, &weight, bias.as_ref(), activation)
+    }
+
+    /// Columns of its output.
+    pub fn width(&self) -> usize {
+        self.shape.1
     }
 
     /// MACs for `rows` rows.
@@ -74,7 +94,7 @@ impl Mlp {
             let last = i + 1 == self.layers.len();
             x = layer.forward(pass, &x, if last { Activation::None } else { Activation::Relu });
             if i == 0 && !last && self.dropout > 0.0 {
-                x = ops::dropout(&mut pass.tape, &x, self.dropout, &mut pass.rng);
+                x = pass.dropout(&x, self.dropout);
             }
         }
         x
@@ -86,52 +106,24 @@ impl Mlp {
     }
 }
 
-/// Number of position buckets of [`Positioned`].
-const POSITIONS: usize = 16;
-
-/// Gives an encoder's rows their position: behaviour at rank r from the newest gets vector
-/// P[min(15, floor(2 log2(r + 1)))]. Each encoder has its own P, so a position counts inside the (sub)sequence that
-/// the encoder reads: in a theme subsequence "the last time in this theme" is position 0.
-#[derive(Debug)]
-pub struct Positioned {
-    table: ParamId,
-    inner: Box<dyn SequenceEncoder>,
+/// Layer norm with a gain and a bias for each column (Ba et al. 2016), eps 1e-5.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    gain: ParamId,
+    bias: ParamId,
 }
 
-impl Positioned {
-    /// Wraps `inner`.
-    pub fn new(builder: &mut Builder<'_>, inner: Box<dyn SequenceEncoder>) -> Self {
-        let width = builder.width();
-        Self { table: builder.param("positions", POSITIONS, width, Init::Normal(0.05)), inner }
+impl LayerNorm {
+    /// Gain one, bias zero.
+    pub fn new(builder: &mut Builder<'_>, width: usize) -> Self {
+        let gain = builder.param("gain", 1, width, Init::Ones);
+        Self { gain, bias: builder.param("bias", 1, width, Init::Zeros) }
     }
 
-    fn placed(&self, pass: &mut Pass<'_>, input: &Input) -> Input {
-        let table = pass.param(self.table);
-        let rows = ops::add_positions(&mut pass.tape, &input.rows, &input.events.offsets, &table);
-        Input { rows, ..input.clone() }
-    }
-}
-
-impl SequenceEncoder for Positioned {
-    fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let input = self.placed(pass, input);
-        self.inner.forward(pass, &input)
-    }
-
-    fn vectors(&self) -> usize {
-        self.inner.vectors()
-    }
-
-    fn evidence(&self) -> usize {
-        self.inner.evidence()
-    }
-
-    fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
-        let input = self.placed(pass, input);
-        self.inner.cost(pass, &input)
-    }
-
-    fn children(&self) -> Vec<&dyn SequenceEncoder> {
-        vec![self.inner.as_ref()]
+    /// # Shapes
+    /// `x: [R, width]` → `[R, width]`
+    pub fn forward(&self, pass: &mut Pass<'_>, x: &Mat) -> Mat {
+        let (gain, bias) = (pass.param(self.gain), pass.param(self.bias));
+        ops::layer_norm(&mut pass.tape, x, &gain, &bias)
     }
 }
