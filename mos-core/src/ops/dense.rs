@@ -246,6 +246,51 @@ pub(crate) fn softmax(row: &mut [f32]) {
     row.iter_mut().for_each(|x| *x /= sum);
 }
 
+/// A function of single values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// 1 / (1 + exp(−x))
+    Sigmoid,
+    /// x sigmoid(x)
+    Silu,
+    /// x Φ(x), by the error function.
+    Gelu,
+    /// ln(1 + exp(x))
+    Softplus,
+}
+
+impl Function {
+    /// Value and derivative.
+    fn at(self, x: f32) -> (f32, f32) {
+        let z = 1.0 / (1.0 + (-x).exp());
+        match self {
+            Self::Sigmoid => (z, z * (1.0 - z)),
+            Self::Silu => (x * z, z + x * z * (1.0 - z)),
+            Self::Gelu => {
+                let wide = f64::from(x);
+                let below = 0.5 * (1.0 + statrs::function::erf::erf(wide / std::f64::consts::SQRT_2));
+                let density = (-wide * wide / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                ((wide * below) as f32, (below + wide * density) as f32)
+            }
+            Self::Softplus => (x.max(0.0) + (-x.abs()).exp().ln_1p(), z),
+        }
+    }
+}
+
+/// The function of each value.
+pub fn map(tape: &mut Tape, x: &Mat, function: Function) -> Mat {
+    tape.record(
+        &[x],
+        (x.rows(), x.cols()),
+        |v| (v[0].iter().map(|x| function.at(*x).0).collect(), ()),
+        move |back, ()| {
+            for ((to, g), x) in back.grads[0].iter_mut().zip(back.out).zip(back.values[0].iter()) {
+                *to += g * function.at(*x).1;
+            }
+        },
+    )
+}
+
 /// Each row divided by its length; a row shorter than 1e-6 becomes zero.
 pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
     let (rows, d) = (x.rows(), x.cols());

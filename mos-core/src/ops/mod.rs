@@ -11,8 +11,8 @@ mod tests;
 
 pub use attention::{attend, din_hidden, head_project};
 pub use dense::{
-    Activation, add, concat, dropout, gather_rows, layer_norm, linear, matmul_nt, mix, mul, normalize_rows,
-    renormalize_rows, scale_rows, scatter_rows, softmax_rows, sum_gathered,
+    Activation, Function, add, concat, dropout, gather_rows, layer_norm, linear, map, matmul_nt, mix, mul,
+    normalize_rows, renormalize_rows, scale_rows, scatter_rows, softmax_rows, sum_gathered,
 };
 pub use hash::{hash_pool, signatures};
 pub use jagged::{add_positions, pool_blocks, position_bucket, segment_mean, weighted_sum};
