@@ -114,7 +114,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Builder, Cost, Events, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops,
+        Builder, Cost, Events, HeadConfig, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig,
+        ops,
     };
 
     #[derive(Debug)]
@@ -132,7 +133,7 @@ mod tests {
 
     fn model(dim: usize) -> CtrModel {
         let catalog = Arc::new(Catalog { items: 5, behaviours: 1, ..Catalog::default() });
-        let config = ModelConfig { dim, head: vec![4], ..ModelConfig::default() };
+        let config = ModelConfig { dim, head: HeadConfig::Mlp { hidden: vec![4] }, ..ModelConfig::default() };
         CtrModel::new(&config, &catalog, 1, |_: &mut Builder<'_>| Ok(Box::new(Mean))).unwrap()
     }
 
