@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use mos_core::{CtrModel, ModelConfig, Result, TrainConfig, checkpoint};
+use mos_core::{CtrModel, HeadConfig, ModelConfig, Result, TrainConfig, checkpoint};
 use mos_data::{Batch, Catalog, Content, rng};
 use rand::RngExt as _;
 
@@ -30,12 +30,25 @@ pub fn catalog() -> Arc<Catalog> {
     })
 }
 
+/// A small MLP, the kit's ordinary head.
+pub fn head() -> HeadConfig {
+    HeadConfig::Mlp { hidden: vec![6] }
+}
+
 /// A model of width 8 around `spec`, without dropout.
 ///
 /// # Errors
 /// Those of [`Registry::build`].
 pub fn model(registry: &Registry, spec: &Spec, seed: u64) -> Result<CtrModel> {
-    let config = ModelConfig { dim: 8, head: vec![6], dropout: 0.0, ..ModelConfig::default() };
+    model_with(registry, spec, &head(), seed)
+}
+
+/// The same with a head of choice.
+///
+/// # Errors
+/// Those of [`Registry::build`] and of the head.
+pub fn model_with(registry: &Registry, spec: &Spec, head: &HeadConfig, seed: u64) -> Result<CtrModel> {
+    let config = ModelConfig { dim: 8, head: head.clone(), dropout: 0.0, ..ModelConfig::default() };
     CtrModel::new(&config, &catalog(), seed, |builder| registry.build(builder, spec))
 }
 
@@ -65,18 +78,27 @@ pub fn batch(lengths: &[usize], seed: u64) -> Batch {
 /// # Errors
 /// What failed, in words.
 pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String> {
+    check_with(registry, spec, &head())
+}
+
+/// Runs all checks with a head of choice.
+///
+/// # Errors
+/// What failed, in words.
+pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::result::Result<(), String> {
+    let model = |seed: u64| model_with(registry, spec, head, seed);
     let name = format!("{} x {}", spec.encoder, spec.mixture);
     let say = |what: &str| format!("{name}: {what}");
     let wrap = |e: mos_core::Error| format!("{name}: {e}");
     let lengths = [7, 0, 1, 12, 25, 3];
     let all = batch(&lengths, 1);
-    let mut subject = model(registry, spec, 11).map_err(wrap)?;
+    let mut subject = model(11).map_err(wrap)?;
 
     let scores = subject.score(&all).map_err(wrap)?;
     if scores.iter().any(|s| !s.is_finite()) {
         return Err(say("an empty, short or ordinary history gives a score that is not finite"));
     }
-    if scores != model(registry, spec, 11).and_then(|m| m.score(&all)).map_err(wrap)? {
+    if scores != model(11).and_then(|m| m.score(&all)).map_err(wrap)? {
         return Err(say("the same seed gives another score"));
     }
     for (i, one) in all.split(lengths.len()).iter().enumerate() {
@@ -91,13 +113,13 @@ pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String
     if subject.score_counted(&all).map_err(wrap)?.1 != executed {
         return Err(say("costs differ when a batch is scored in pieces"));
     }
-    gradients(registry, spec, &all).map_err(|e| say(&e))?;
+    gradients(model(11), &all).map_err(|e| say(&e))?;
 
     let config = TrainConfig::default();
     let train = |threads: usize| -> std::result::Result<Vec<f32>, String> {
         let pool = rayon_pool(threads)?;
         pool.install(|| {
-            let mut m = model(registry, spec, 11).map_err(wrap)?;
+            let mut m = model(11).map_err(wrap)?;
             for step in 0..6 {
                 m.train_step(&batch(&[9, 2, 14, 0, 5, 8, 1, 6], step), &config, 6, 3).map_err(wrap)?;
             }
@@ -120,7 +142,7 @@ pub fn check(registry: &Registry, spec: &Spec) -> std::result::Result<(), String
     let wanted = subject.score(&all).map_err(wrap)?;
     let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new())
         .and_then(|()| {
-            let mut other = model(registry, spec, 99)?;
+            let mut other = model(99)?;
             checkpoint::load(&mut other, &path)?;
             other.score(&all)
         });
@@ -144,10 +166,9 @@ fn rayon_pool(threads: usize) -> std::result::Result<rayon::ThreadPool, String> 
 /// Compares the gradient of the click loss with central differences on a spread of parameters. A kink (ReLU) or jump
 /// (a hash that flips) inside the step shows as slopes that depend on the step; such places have no derivative to
 /// compare and are passed over, but most places must be comparable.
-fn gradients(registry: &Registry, spec: &Spec, batch: &Batch) -> std::result::Result<(), String> {
-    let subject = model(registry, spec, 11).map_err(|e| e.to_string())?;
-    let grads = subject.gradients(batch).map_err(|e| e.to_string())?;
-    let mut probe = model(registry, spec, 11).map_err(|e| e.to_string())?;
+fn gradients(model: Result<CtrModel>, batch: &Batch) -> std::result::Result<(), String> {
+    let mut probe = model.map_err(|e| e.to_string())?;
+    let grads = probe.gradients(batch).map_err(|e| e.to_string())?;
     let (mut compared, mut places) = (0, 0);
     // The router of MoS learns from its own losses, and its choices have no derivative.
     for (name, grad) in grads.iter().filter(|(name, _)| !name.contains("encoder.router.")) {

@@ -2,8 +2,8 @@
 
 use mos_baselines::{Registry, Spec, conformance};
 use mos_core::{
-    Builder, Cost, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate, StepInfo,
-    Tables, engine::BufferId, ops,
+    Builder, Cost, HeadConfig, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate,
+    StepInfo, Tables, engine::BufferId, ops,
 };
 
 #[test]
@@ -13,6 +13,29 @@ fn every_cell_conforms() {
     for (encoder, ..) in registry.encoders() {
         for (mixture, ..) in registry.mixtures() {
             failures.extend(conformance::check(&registry, &Spec::new(encoder, mixture)).err());
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_head_conforms() {
+    let mut registry = Registry::default();
+    registry.encoder("probe", "two vectors, evidence, state", (), Probe::new);
+    let (first, second) = (vec![6, 4], vec![5, 6]);
+    let mut failures = Vec::new();
+    for head in [
+        HeadConfig::Mlp { hidden: vec![] },
+        HeadConfig::Mlp { hidden: vec![6, 4] },
+        HeadConfig::Dcnv2 { cross: 2, hidden: vec![6, 4] },
+        HeadConfig::FinalMlp { first, second, gate: vec![5], heads: 2 },
+        HeadConfig::FinalMlp { first: vec![3], second: vec![2], gate: vec![], heads: 1 },
+    ] {
+        for (encoder, mixture) in
+            [("mean", "none"), ("twin", "gshard"), ("din", "mos"), ("din", "mos-vq"), ("probe", "mos")]
+        {
+            let outcome = conformance::check_with(&registry, &Spec::new(encoder, mixture), &head);
+            failures.extend(outcome.err().map(|e| format!("{head:?}: {e}")));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

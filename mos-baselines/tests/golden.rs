@@ -34,9 +34,10 @@ fn compare(path: &Path) -> usize {
     let bytes = std::fs::read(path).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let about = header.metadata().clone().unwrap();
-    let name = format!("{} x {}", about["encoder"], about["mixture"]);
+    let name = path.file_stem().unwrap().display();
     let spec = Spec::new(&about["encoder"], &about["mixture"]);
-    let mut model = conformance::model(&Registry::default(), &spec, 1).unwrap();
+    let head = about.get("head").map_or_else(conformance::head, |head| serde_json::from_str(head).unwrap());
+    let mut model = conformance::model_with(&Registry::default(), &spec, &head, 1).unwrap();
     checkpoint::load(&mut model, path).unwrap();
     model.prepare_scoring();
     let batch = batch(&about["batch"]);
@@ -73,6 +74,9 @@ fn scores_and_gradients_are_those_of_pytorch() {
     files.retain(|f| f.extension().is_some_and(|e| e == "safetensors"));
     for (encoder, ..) in Registry::default().encoders() {
         assert!(folder.join(format!("{encoder}-none.safetensors")).exists(), "no golden file for {encoder}");
+    }
+    for head in ["dcnv2", "final_mlp"] {
+        assert!(folder.join(format!("mean-none-{head}.safetensors")).exists(), "no golden file for {head}");
     }
     for file in files {
         assert!(compare(&file) > 500, "{}", file.display());

@@ -168,6 +168,7 @@ impl Experiment {
                 "encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0"
             );
         }
+        self.model.check()?;
         self.train.check()?;
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         for (what, all) in [("seeds", &seeds), ("encoders", &self.encoders), ("mixtures", &self.mixtures)] {

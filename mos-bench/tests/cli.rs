@@ -187,6 +187,16 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "data.generator.events=9223372036854775807"], "at most 100 million users"),
         (vec!["--set", "train.clip=0"], "train.clip = 0: must be positive"),
         (vec!["--set", "train.adam.lr=-0.1"], "train.adam.lr = -0.1: must be positive"),
+        (vec!["--set", "model.dim=0"], "model.dim = 0: must be at least 1"),
+        (
+            vec!["--set", "model.head={dcn={}}"],
+            "unknown variant `dcn`, expected one of `mlp`, `dcnv2`, `final_mlp`",
+        ),
+        (vec!["--set", "model.head={dcnv2={depth=2}}"], "depth"),
+        (
+            vec!["--set", "model.head={final_mlp={heads=3}}"],
+            "model.head.final_mlp.heads = 3: must divide the width 32",
+        ),
         (vec!["--set", "epochs=0"], "must not be empty or 0"),
         (vec!["--set", "seeds=[1,1]"], "stands there twice"),
         (vec!["--set", "data.generator.users=1"], "at least 2 users"),

@@ -113,7 +113,9 @@ mod tests {
     use mos_data::{Batch, Catalog};
 
     use super::*;
-    use crate::{Builder, Cost, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops};
+    use crate::{
+        Builder, Cost, HeadConfig, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops,
+    };
 
     #[derive(Debug)]
     struct Mean;
@@ -130,7 +132,7 @@ mod tests {
 
     fn model(dim: usize) -> CtrModel {
         let catalog = Arc::new(Catalog { items: 5, behaviours: 1, ..Catalog::default() });
-        let config = ModelConfig { dim, head: vec![4], ..ModelConfig::default() };
+        let config = ModelConfig { dim, head: HeadConfig::Mlp { hidden: vec![4] }, ..ModelConfig::default() };
         CtrModel::new(&config, &catalog, 1, |_: &mut Builder<'_>| Ok(Box::new(Mean))).unwrap()
     }
 

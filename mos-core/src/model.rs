@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adam, Builder, Cost, Error, Events, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params, Part, Pass,
-    Result, RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape, cost,
-    encoder::visit, layers::Mlp, ops,
+    Adam, Builder, Cost, Error, Events, HeadConfig, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params,
+    Part, Pass, Result, RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape,
+    cost, encoder::visit, head::Head, ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -22,15 +22,29 @@ pub struct ModelConfig {
     pub item_std: f32,
     /// Start item embeddings at the content vectors where the data has them.
     pub item_from_content: bool,
-    /// Hidden widths of the head.
-    pub head: Vec<usize>,
-    /// Dropout after the head's first layer.
+    /// What turns the features into the logit.
+    pub head: HeadConfig,
+    /// Dropout after the first hidden layer of the head's MLPs; the gates of FinalMLP have none.
     pub dropout: f32,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { dim: 16, item_std: 0.05, item_from_content: true, head: vec![64, 32], dropout: 0.1 }
+        Self { dim: 16, item_std: 0.05, item_from_content: true, head: HeadConfig::default(), dropout: 0.1 }
+    }
+}
+
+impl ModelConfig {
+    /// # Errors
+    /// [`Error::Config`] for values that no model can be built from.
+    pub fn check(&self) -> Result<()> {
+        if self.dim == 0 {
+            return Err(Error::config("model.dim", self.dim, "must be at least 1"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::config("model.dropout", self.dropout, "must lie in [0, 1)"));
+        }
+        self.head.check()
     }
 }
 
@@ -117,7 +131,7 @@ pub struct CtrModel {
     /// Vectors of the kinds of behaviour, where there is more than one.
     behaviours: Option<ParamId>,
     encoder: Box<dyn SequenceEncoder>,
-    head: Mlp,
+    head: Head,
     step: u64,
     /// Whether what scoring looks up is as new as the weights.
     prepared: bool,
@@ -152,12 +166,7 @@ impl CtrModel {
         seed: u64,
         encoder: impl FnOnce(&mut Builder<'_>) -> Result<Box<dyn SequenceEncoder>>,
     ) -> Result<Self> {
-        if config.dim == 0 || config.head.contains(&0) {
-            return Err(Error::config("model.dim/head", format!("{config:?}"), "widths must be positive"));
-        }
-        if !(0.0..1.0).contains(&config.dropout) {
-            return Err(Error::config("model.dropout", config.dropout, "must lie in [0, 1)"));
-        }
+        config.check()?;
         let (mut params, mut tables) = (Params::default(), Tables::default());
         let mut builder = Builder::new(&mut params, &mut tables, catalog, config.dim, seed);
         let from_content = config.item_from_content && catalog.content.is_some();
@@ -168,8 +177,8 @@ impl CtrModel {
         let behaviours =
             (kinds > 1).then(|| builder.param("behaviours", kinds, config.dim, Init::Normal(0.05)));
         let encoder = encoder(&mut builder.at("encoder"))?;
-        let width = config.dim * (1 + 2 * encoder.vectors()) + encoder.evidence();
-        let head = Mlp::new(&mut builder.at("head"), width, &config.head, 1).with_dropout(config.dropout);
+        let columns = (encoder.vectors(), encoder.evidence());
+        let head = Head::new(&mut builder.at("head"), &config.head, config.dropout, columns)?;
         let mut model = Self {
             config: config.clone(),
             catalog: catalog.clone(),
@@ -208,12 +217,7 @@ impl CtrModel {
         let interest = self.encoder.forward(pass, &input)?;
         let Input { target, events, .. } = input;
         let logits = cost::charge(Part::Head, || {
-            let products: Vec<Mat> =
-                interest.vectors.iter().map(|v| ops::mul(&mut pass.tape, &target, v)).collect();
-            let mut columns = vec![&target];
-            columns.extend(interest.vectors.iter().chain(&products).chain(&interest.evidence));
-            let features = ops::concat(&mut pass.tape, &columns);
-            let logits = self.head.forward(pass, &features);
+            let logits = self.head.forward(pass, &target, &interest);
             let items = pass.item_rows(self.bias);
             let bias = ops::gather_rows(&mut pass.tape, &items, &events.targets);
             ops::add(&mut pass.tape, &logits, &bias)

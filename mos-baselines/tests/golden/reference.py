@@ -1,7 +1,7 @@
 """An independent reference of the models, in PyTorch: plain loops over samples, the published forms, nothing folded.
 
     pip install torch numpy safetensors
-    python reference.py            # writes one <encoder>-<mixture>.safetensors beside this file
+    python reference.py            # writes one <encoder>-<mixture>[-<head>].safetensors beside this file
 
 Each file holds random weights under the names of a checkpoint, a batch, and what PyTorch makes of them: `expected.logits`
 and the gradients of the mean click loss, `expected.grad.<name>`. tests/golden.rs loads the weights and compares.
@@ -221,10 +221,59 @@ MIXTURES = {
 }
 
 
+# ---------------------------------------------------------------- heads: (weights, target, vectors, evidence) -> scalar
+
+
+def dense(w, path, x, width):
+    return x @ w.get(f"param.head.{path}.weight", len(x), width) + w.get(f"param.head.{path}.bias", 1, width, scale=0.3)[0]
+
+
+def features(target, vectors, evidence):
+    return torch.cat([target, *vectors, *[target * v for v in vectors], evidence])
+
+
+def mlp(w, target, vectors, evidence):
+    x = features(target, vectors, evidence)
+    x = torch.relu(x @ w.get("param.head.0.weight", len(x), HEAD) + w.get("param.head.0.bias", 1, HEAD)[0])
+    return (x @ w.get("param.head.1.weight", HEAD, 1) + w.get("param.head.1.bias", 1, 1)[0])[0]
+
+
+def dcnv2(w, target, vectors, evidence, cross, hidden):
+    """Wang et al. 2021, parallel: x_{l+1} = x_0 * (W x_l + b) + x_l beside an MLP."""
+    x0 = features(target, vectors, evidence)
+    x, deep = x0, x0
+    for l in range(cross):
+        x = x0 * dense(w, f"cross.{l}", x, len(x0)) + x
+    for i, width in enumerate(hidden):
+        deep = torch.relu(dense(w, f"deep.{i}", deep, width))
+    return dense(w, "out", torch.cat([x, deep]), 1)[0]
+
+
+def final_mlp(w, target, vectors, evidence, first, second, gate, heads):
+    """Mao et al. 2023: gated features into two MLPs, fused by w_1 o_1 + w_2 o_2 + b + sum_h o_1h^T W_h o_2h."""
+    e = features(target, vectors, evidence)
+    outputs = []
+    for name, context, hidden in [("first", target, first), ("second", torch.cat([*vectors, evidence]), second)]:
+        g = context
+        for i, width in enumerate(gate):
+            g = torch.relu(dense(w, f"{name}.gate.{i}", g, width))
+        x = e * 2 * torch.sigmoid(dense(w, f"{name}.gate.{len(gate)}", g, len(e)))
+        for i, width in enumerate(hidden):
+            x = torch.relu(dense(w, f"{name}.{i}", x, width))
+        outputs.append(x)
+    o1, o2 = outputs
+    matrices = w.get("param.head.bilinear", len(o1), len(o2) // heads).reshape(heads, len(o1) // heads, len(o2) // heads)
+    fused = torch.einsum("hi,hij,hj->", o1.reshape(heads, -1), matrices, o2.reshape(heads, -1))
+    return dense(w, "out", torch.cat([o1, o2]), 1)[0] + fused
+
+
+HEADS = {"mlp": mlp, "dcnv2": dcnv2, "final_mlp": final_mlp}
+
+
 # ---------------------------------------------------------------- the click model
 
 
-def logits(encoder, mixture, w, batch):
+def logits(encoder, mixture, head, w, batch):
     items = w.get("table.items", ITEMS, D, scale=0.5)
     bias = w.get("table.item_bias", ITEMS, 1, scale=0.3)
     behaviours = w.get("param.behaviours", BEHAVIOURS, D, scale=0.3)
@@ -236,10 +285,8 @@ def logits(encoder, mixture, w, batch):
         target = items[batch["targets"][b]]
         c = Context(target, rows, history, [batch["sessions"][t] for t in at], batch["targets"][b])
         vectors, evidence = MIXTURES[mixture](encoder, w, c, None)
-        x = torch.cat([target, *vectors, *[target * v for v in vectors], torch.tensor(evidence, dtype=torch.float64)])
-        x = torch.relu(x @ w.get("param.head.0.weight", len(x), HEAD) + w.get("param.head.0.bias", 1, HEAD)[0])
-        x = x @ w.get("param.head.1.weight", HEAD, 1) + w.get("param.head.1.bias", 1, 1)[0]
-        out.append(x[0] + bias[batch["targets"][b], 0])
+        (name, sizes), = head.items()
+        out.append(HEADS[name](w, target, vectors, torch.tensor(evidence, dtype=torch.float64), **sizes) + bias[batch["targets"][b], 0])
     return torch.stack(out)
 
 
@@ -261,9 +308,9 @@ def some_batch(seed):
     return batch
 
 
-def write(encoder, mixture, seed):
+def write(encoder, mixture, seed, head=None):
     w, batch = Weights(seed), some_batch(seed)
-    out = logits(encoder, mixture, w, batch)
+    out = logits(encoder, mixture, head or {"mlp": {}}, w, batch)
     labels = torch.tensor(batch["labels"], dtype=torch.float64)
     torch.nn.functional.binary_cross_entropy_with_logits(out, labels).backward()
     tensors = {name: value.detach().contiguous() for name, value in w.all.items()}
@@ -281,7 +328,9 @@ def write(encoder, mixture, seed):
         "batch": json.dumps(batch),
         "provenance": f"mos-baselines/tests/golden/reference.py, seed {seed}, torch {torch.__version__}",
     }
-    path = pathlib.Path(__file__).parent / f"{encoder}-{mixture}.safetensors"
+    if head:
+        metadata["head"] = json.dumps(head)
+    path = pathlib.Path(__file__).parent / ("-".join([encoder, mixture, *(head or [])]) + ".safetensors")
     save_file(tensors, path, metadata)
     print(path.name, [round(x, 4) for x in out.tolist()])
 
@@ -292,3 +341,5 @@ if __name__ == "__main__":
     for i, mixture in enumerate(MIXTURES):
         if mixture != "none":
             write("twin", mixture, 200 + i)
+    write("mean", "none", 300, {"dcnv2": {"cross": 2, "hidden": [6, 4]}})
+    write("mean", "none", 301, {"final_mlp": {"first": [6, 4], "second": [5, 6], "gate": [5], "heads": 2}})

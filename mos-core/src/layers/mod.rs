@@ -64,36 +64,42 @@ impl Linear {
 #[derive(Clone, Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    /// After the last layer.
+    last: Activation,
     dropout: f32,
 }
 
 impl Mlp {
     /// `input → hidden… → output`, no activation at the end, no dropout.
     pub fn new(builder: &mut Builder<'_>, input: usize, hidden: &[usize], output: usize) -> Self {
-        let mut widths = vec![input];
-        widths.extend_from_slice(hidden);
-        widths.push(output);
+        let widths: Vec<usize> = hidden.iter().copied().chain([output]).collect();
+        Self { last: Activation::None, ..Self::hidden(builder, input, &widths) }
+    }
+
+    /// `input → hidden…`, ReLU after the last layer too, no dropout.
+    pub fn hidden(builder: &mut Builder<'_>, input: usize, hidden: &[usize]) -> Self {
+        let widths: Vec<usize> = std::iter::once(input).chain(hidden.iter().copied()).collect();
         let layers = widths
             .windows(2)
             .enumerate()
             .map(|(i, w)| Linear::new(&mut builder.at(&i.to_string()), w[0], w[1]));
-        Self { layers: layers.collect(), dropout: 0.0 }
+        Self { layers: layers.collect(), last: Activation::Relu, dropout: 0.0 }
     }
 
-    /// The same with dropout `rate` after the first hidden layer.
+    /// The same with dropout `rate` after the first ReLU.
     #[must_use]
     pub fn with_dropout(self, rate: f32) -> Self {
         Self { dropout: rate, ..self }
     }
 
     /// # Shapes
-    /// `x: [R, input]` → `[R, output]`
+    /// `x: [R, input]` → `[R, width of the last layer]`
     pub fn forward(&self, pass: &mut Pass<'_>, x: &Mat) -> Mat {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            let last = i + 1 == self.layers.len();
-            x = layer.forward(pass, &x, if last { Activation::None } else { Activation::Relu });
-            if i == 0 && !last && self.dropout > 0.0 {
+            let activation = if i + 1 == self.layers.len() { self.last } else { Activation::Relu };
+            x = layer.forward(pass, &x, activation);
+            if i == 0 && activation == Activation::Relu && self.dropout > 0.0 {
                 x = pass.dropout(&x, self.dropout);
             }
         }
