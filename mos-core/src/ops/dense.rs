@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{add_product, axpy, dot};
+use super::{add_product, axpy, dot, exp_of_negative};
 use crate::{Mat, Tape, cost::count};
 
 /// What follows a linear map.
@@ -276,34 +276,51 @@ pub enum Function {
 }
 
 impl Function {
-    /// Value and derivative.
-    fn at(self, x: f32) -> (f32, f32) {
-        let z = 1.0 / (1.0 + (-x).exp());
+    /// Values, and derivatives where they are wanted. One loop for each function, so that each vectorises.
+    fn of(self, x: &[f32], slopes: bool) -> (Vec<f32>, Vec<f32>) {
+        fn each(x: &[f32], slopes: bool, at: impl Fn(f32) -> (f32, f32)) -> (Vec<f32>, Vec<f32>) {
+            let values = x.iter().map(|x| at(*x).0).collect();
+            (values, if slopes { x.iter().map(|x| at(*x).1).collect() } else { Vec::new() })
+        }
+        let sigmoid = |x: f32| {
+            let e = exp_of_negative(-x.abs());
+            (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+        };
         match self {
-            Self::Sigmoid => (z, z * (1.0 - z)),
-            Self::Silu => (x * z, z + x * z * (1.0 - z)),
+            Self::Sigmoid => each(x, slopes, |x| {
+                let z = sigmoid(x);
+                (z, z * (1.0 - z))
+            }),
+            Self::Silu => each(x, slopes, |x| {
+                let z = sigmoid(x);
+                (x * z, z + x * z * (1.0 - z))
+            }),
             Self::Gelu => {
-                let wide = f64::from(x);
-                let below = 0.5 * (1.0 + statrs::function::erf::erf(wide / std::f64::consts::SQRT_2));
-                let density = (-wide * wide / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-                ((wide * below) as f32, (below + wide * density) as f32)
+                let below: Vec<f32> =
+                    x.iter().map(|x| 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))).collect();
+                let values = x.iter().zip(&below).map(|(x, b)| x * b).collect();
+                // 1 / sqrt(2 π)
+                let slope = |(x, b): (&f32, &f32)| b + x * 0.398_942_3 * exp_of_negative(-0.5 * x * x);
+                (values, if slopes { x.iter().zip(&below).map(slope).collect() } else { Vec::new() })
             }
-            Self::Softplus => (x.max(0.0) + (-x.abs()).exp().ln_1p(), z),
-            Self::LeakyRelu if x > 0.0 => (x, 1.0),
-            Self::LeakyRelu => (0.01 * x, 0.01),
+            Self::Softplus => {
+                each(x, slopes, |x| (x.max(0.0) + exp_of_negative(-x.abs()).ln_1p(), sigmoid(x)))
+            }
+            Self::LeakyRelu => each(x, slopes, |x| if x > 0.0 { (x, 1.0) } else { (0.01 * x, 0.01) }),
         }
     }
 }
 
 /// The function of each value.
 pub fn map(tape: &mut Tape, x: &Mat, function: Function) -> Mat {
+    let training = tape.is_training();
     tape.record(
         &[x],
         (x.rows(), x.cols()),
-        |v| (v[0].iter().map(|x| function.at(*x).0).collect(), ()),
-        move |back, ()| {
-            for ((to, g), x) in back.grads[0].iter_mut().zip(back.out).zip(back.values[0].iter()) {
-                *to += g * function.at(*x).1;
+        |v| function.of(&v[0], training),
+        move |back, slopes: Vec<f32>| {
+            for ((to, g), slope) in back.grads[0].iter_mut().zip(back.out).zip(slopes) {
+                *to += g * slope;
             }
         },
     )
@@ -329,7 +346,11 @@ pub fn columns(tape: &mut Tape, x: &Mat, from: usize, width: usize) -> Mat {
     tape.record(
         &[x],
         (x.rows(), width),
-        |v| (v[0].chunks(c.max(1)).flat_map(|row| &row[from..from + width]).copied().collect(), ()),
+        |v| {
+            let mut out = Vec::with_capacity(v[0].len() / c.max(1) * width);
+            v[0].chunks(c.max(1)).for_each(|row| out.extend_from_slice(&row[from..from + width]));
+            (out, ())
+        },
         move |back, ()| {
             for (row, g) in back.grads[0].chunks_mut(c.max(1)).zip(back.out.chunks(width.max(1))) {
                 axpy(1.0, g, &mut row[from..from + width]);

@@ -1,6 +1,6 @@
 //! Recurrences and convolutions along jagged segments.
 
-use super::{axpy, dot};
+use super::{axpy, dot, exp_of_negative};
 use crate::{Mat, Offsets, Tape, cost::count};
 
 fn sigmoid(x: f32) -> f32 {
@@ -241,39 +241,5 @@ fn advance(state: &mut [f32], decay: &mut [f32], x: &[f32], delta: &[f32], rates
         for j in 0..s {
             state[j] = decay[j] * state[j] + gain * b[j];
         }
-    }
-}
-
-/// exp(x) for x ≤ 0 to 2 units in the last place, without a branch, so that it vectorises: x = n ln 2 + r, a polynomial
-/// for exp(r) (Cephes), 2^n by its bits. Below −87 the result is about 1e-38 instead of less.
-fn exp_of_negative(x: f32) -> f32 {
-    let x = x.max(-87.0);
-    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
-    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
-    let n = shifted - 12_582_912.0;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.987_569_2e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    (p * r * r + r + 1.0) * power
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exp_of_negative;
-
-    #[test]
-    fn exp_is_that_of_the_library() {
-        for i in 0..870_000 {
-            let x = -(i as f32) / 1e4;
-            let exact = f64::from(x).exp();
-            let found = f64::from(exp_of_negative(x));
-            assert!((found - exact).abs() <= 2.5e-7 * exact, "exp({x}) is {exact}, not {found}");
-        }
-        assert!(exp_of_negative(-1e9) < 2e-38 && exp_of_negative(0.0) == 1.0);
     }
 }

@@ -435,3 +435,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn exp_is_that_of_the_library() {
+    for i in 0..870_000 {
+        let x = -(i as f32) / 1e4;
+        let exact = f64::from(x).exp();
+        let found = f64::from(exp_of_negative(x));
+        assert!((found - exact).abs() <= 2.5e-7 * exact, "exp({x}) is {exact}, not {found}");
+    }
+    assert!(exp_of_negative(-1e9) < 2e-38 && exp_of_negative(0.0) == 1.0);
+}
