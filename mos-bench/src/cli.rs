@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mos_baselines::Registry;
 use mos_data::{
     nearest_name, prepare,
@@ -45,11 +45,20 @@ enum Command {
         #[command(flatten)]
         run: RunArgs,
     },
-    /// Print the tables of a finished run again.
+    /// Print a table of a finished run, whole or in part.
     Table {
-        /// Its results.json.
+        /// Which one.
+        which: Which,
+        /// The run's results.json.
+        #[arg(default_value = "runs/quick/results.json")]
         results: PathBuf,
-        /// Print Markdown, with all columns and the table of gAUC weightings.
+        /// Rows of this encoder only; can be given again.
+        #[arg(long)]
+        encoder: Vec<String>,
+        /// Rows of this mixture only; can be given again.
+        #[arg(long)]
+        mixture: Vec<String>,
+        /// Print Markdown, with all columns.
         #[arg(long)]
         markdown: bool,
     },
@@ -62,6 +71,16 @@ enum Command {
         #[arg(long)]
         options: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    /// AUC, gAUC and log loss, with differences to the encoder by itself and to `scales`.
+    Accuracy,
+    /// gAUC in its three weightings.
+    Weightings,
+    /// Multiply-adds, parameters and times.
+    Cost,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,9 +117,14 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
         Some(Command::Run { config, run: args }) => {
             run(&Experiment::read(Some(&config), &args.set)?, &args, registry)
         }
-        Some(Command::Table { results, markdown }) => {
-            let results = Results::read(&results)?;
-            say(&if markdown { tables::markdown(&results) } else { rendered(&results) })
+        Some(Command::Table { which, results, encoder, mixture, markdown }) => {
+            let results = Results::read(&results)?.only(&encoder, &mixture)?;
+            let table = match which {
+                Which::Accuracy => tables::accuracy(&results),
+                Which::Weightings => tables::weightings(&results),
+                Which::Cost => tables::cost(&results),
+            };
+            say(&if markdown { table.to_markdown() } else { table.to_terminal() })
         }
         Some(Command::Data(DataCommand::Card { source, path, schema, json })) => {
             let source = source_of(&source, path, schema)?;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use mos_core::Cost;
-use mos_data::LabelRule;
+use mos_data::{LabelRule, nearest_name};
 use serde::{Deserialize, Serialize};
 
 use crate::stats::{Interval, Paired, holm, paired_t, t_interval};
@@ -87,6 +87,9 @@ pub struct Macs {
     pub head: u64,
     /// All of it.
     pub total: u64,
+    /// The same with the encoders in their published forms, nothing folded.
+    #[serde(default)]
+    pub published: u64,
 }
 
 /// Milliseconds for 1,000 samples, all threads, measured after the runs one cell at a time.
@@ -178,6 +181,7 @@ impl Cell {
                 router,
                 head,
                 total: encoder_macs + router + head,
+                published: mean(|c| c.published()),
             },
             params: runs.first().map(|r| r.params).unwrap_or_default(),
             runs,
@@ -216,6 +220,27 @@ impl Results {
             (cell.delta_auc, cell.delta_gauc) = (plain.0[i], plain.1[i]);
             (cell.delta_scales_auc, cell.delta_scales_gauc) = (scales.0[i], scales.1[i]);
         }
+    }
+
+    /// The rows of these encoders and mixtures; an empty list means all.
+    ///
+    /// # Errors
+    /// A name that no row has, with the nearest that one has.
+    pub fn only(mut self, encoders: &[String], mixtures: &[String]) -> anyhow::Result<Self> {
+        let kept = |names: &[String], of: fn(&Cell) -> &str| -> anyhow::Result<()> {
+            for name in names {
+                if !self.cells.iter().any(|c| of(c) == name) {
+                    let near = nearest_name(name, self.cells.iter().map(of)).unwrap_or_default();
+                    bail!("no row of {name} in these results; did you mean {near}?");
+                }
+            }
+            Ok(())
+        };
+        kept(encoders, |c| &c.encoder)?;
+        kept(mixtures, |c| &c.mixture)?;
+        let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+        self.cells.retain(|c| wanted(encoders, &c.encoder) && wanted(mixtures, &c.mixture));
+        Ok(self)
     }
 
     /// Reads `results.json`.

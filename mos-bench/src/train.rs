@@ -138,11 +138,13 @@ impl Trial<'_> {
         let (scores, cost) = self.scores(&model, samples)?;
         let n = samples.len().max(1) as u64;
         let per_sample = |macs: u64| (macs + n / 2) / n;
+        let stated = samples.chunks(self.experiment.batch).map(|chunk| model.stated_cost(&self.batch(chunk)));
+        let saved = stated.sum::<mos_core::Result<Cost>>()?.saved;
         let macs = Cost {
             encoder: per_sample(cost.encoder),
             router: per_sample(cost.router),
             head: per_sample(cost.head),
-            saved: 0,
+            saved: (saved as f64 / n as f64).round() as i64,
         };
         let (embedding, dense) = model.parameters();
         let record = RunRecord {

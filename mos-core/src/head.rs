@@ -499,7 +499,8 @@ mod tests {
                 (0..200).map(|_| subject.train_step(&batch, &train, 200, 200).unwrap().loss).collect();
             assert!(losses[199] < 0.5 * losses[0], "{:?}: {} to {}", config.head, losses[0], losses[199]);
             subject.prepare_scoring();
-            let (executed, formula) = subject.costs(&batch).unwrap();
+            let executed = subject.score_counted(&batch).unwrap().1;
+            let formula = subject.stated_cost(&batch).unwrap().executed();
             assert_eq!(executed, formula, "{:?}", config.head);
             let path = folder.path().join("model.safetensors");
             checkpoint::save(&subject, &path, HashMap::<String, String>::new()).unwrap();

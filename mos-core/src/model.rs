@@ -404,21 +404,19 @@ impl CtrModel {
         Ok(self.forward(&mut pass, events)?.0.to_vec())
     }
 
-    /// Executed MACs of scoring `batch`, and the MACs that the formulas state for it. Both must agree.
+    /// MACs of scoring `batch` as the formulas state them: what [`Self::score_counted`] executes, with what the formulas
+    /// know of published forms.
     ///
     /// # Errors
     /// As [`Self::score`].
-    pub fn costs(&self, batch: &Batch) -> Result<(Cost, Cost)> {
+    pub fn stated_cost(&self, batch: &Batch) -> Result<Cost> {
         self.check_prepared()?;
         self.check_batch(batch)?;
-        let (scores, executed) = cost::measure(|| self.score_shard(batch));
-        scores?;
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "scoring", &[]);
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
         let input = self.input(&mut pass, events);
-        let formula = self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(batch.len()));
-        Ok((executed, formula))
+        Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(batch.len())))
     }
 
     /// Gradients of the mean click loss alone (no auxiliary term, no regulariser) with respect to every dense parameter
