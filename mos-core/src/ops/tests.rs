@@ -1,5 +1,7 @@
 //! Every operation: its gradient against finite differences; jagged ones also against per-segment loops in f64.
 
+mod sequence;
+
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 
@@ -130,61 +132,6 @@ fn dropout_keeps_the_mean_and_passes_its_mask_back() {
         out.values().iter().map(|v| 2.0 * v / 50.0 * if *v == 0.0 { 0.0 } else { 1.0 / 0.7 }).collect();
     let found = grads.take(&x).unwrap();
     assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6));
-}
-
-#[test]
-fn gradients_of_sequence_operations() {
-    let (o, m) = (borders(), |r, c, s| random(r, c, s));
-    let long = Offsets::from_lengths([70, 0, 3]);
-    let positive = |r, c, s| Mat::new(r, c, random(r, c, s).values().iter().map(|x| x.abs() + 0.1).collect());
-    for causal in [false, true] {
-        for weighting in [Weighting::Softmax { scale: 0.6 }, Weighting::Silu { scale: 0.3 }] {
-            let times: Vec<i64> = (0..9).map(|t| 20 * t * t).collect();
-            let next: Vec<i64> = (0..9).map(|t| 20 * (t + 1) * (t + 1)).collect();
-            check_gradients(&[m(9, 4, 1), m(9, 4, 2), m(9, 6, 3), m(1, 3, 4), m(1, 20, 5)], |t, v| {
-                let bias = Bias { distance: &v[3], gap: &v[4], times: &times, next: &next };
-                self_attend(t, (&v[0], &v[1], &v[2]), Some(bias), &o, 2, weighting, causal)
-            });
-        }
-        check_gradients(&[m(73, 1, 1), m(73, 1, 2), m(73, 1, 3)], |t, v| {
-            self_attend(t, (&v[0], &v[1], &v[2]), None, &long, 1, Weighting::Softmax { scale: 1.0 }, causal)
-        });
-    }
-    check_gradients(&[m(9, 3, 1)], |t, v| last_rows(t, &v[0], &o));
-    check_gradients(&[m(9, 3, 1), m(4, 3, 2)], |t, v| append_rows(t, &v[0], &v[1], &o).0);
-    check_gradients(&[m(4, 6, 1), m(9, 6, 2)], |t, v| segment_dots(t, &v[0], &v[1], &o, 2));
-    check_gradients(&[m(9, 2, 1)], |t, v| segment_softmax(t, &v[0], &o));
-    check_gradients(&[positive(9, 2, 1)], |t, v| segment_shares(t, &v[0], &o));
-    check_gradients(&[m(9, 2, 1), m(9, 6, 2)], |t, v| segment_head_sums(t, &v[0], &v[1], &o));
-    check_gradients(&[positive(4, 3, 1), positive(4, 3, 2)], |t, v| power_mean(t, &[&v[0], &v[1]], 4.0));
-    check_gradients(&[m(9, 6, 1), m(2, 6, 2)], |t, v| gru(t, &v[0], &v[1], None, &o));
-    check_gradients(&[m(9, 6, 1), m(2, 6, 2), m(9, 1, 3)], |t, v| gru(t, &v[0], &v[1], Some(&v[2]), &o));
-    check_gradients(&[m(9, 3, 1), m(4, 3, 2), m(1, 3, 3)], |t, v| causal_conv(t, &v[0], &v[1], &v[2], &o));
-    check_gradients(&[m(9, 3, 1)], |t, v| hilbert(t, &v[0], &o));
-    check_gradients(&[m(9, 1, 1)], |t, v| entmax15(t, &v[0], &o));
-    for (o, n) in [(&o, 9), (&long, 73)] {
-        let states = if n > 9 { 1 } else { 3 };
-        let inputs =
-            [m(n, 2, 1), positive(n, 2, 2), m(2, states, 3), m(n, states, 4), m(n, states, 5), m(1, 2, 6)];
-        check_gradients(&inputs, |t, v| selective_scan(t, (&v[0], &v[1]), &v[2], (&v[3], &v[4]), &v[5], o));
-    }
-    for function in
-        [Function::Sigmoid, Function::Silu, Function::Gelu, Function::Softplus, Function::LeakyRelu]
-    {
-        check_gradients(&[m(3, 4, 1)], |t, v| map(t, &v[0], function));
-    }
-    check_gradients(&[m(3, 4, 1)], |t, v| reshape(t, &v[0], 2, 6));
-    check_gradients(&[m(3, 4, 1)], |t, v| columns(t, &v[0], 1, 2));
-    check_gradients(&[m(3, 4, 1), m(1, 4, 2)], |t, v| scale_columns(t, &v[0], &v[1]));
-}
-
-#[test]
-fn entmax_has_its_published_values() {
-    let found =
-        entmax15(&mut Tape::scoring(), &Mat::new(3, 1, vec![-2.0, 0.0, 0.5]), &Offsets::from_lengths([3]));
-    for (a, b) in found.values().iter().zip([0.0, 0.326, 0.674]) {
-        assert!((a - b).abs() < 1e-3, "{found:?}");
-    }
 }
 
 #[test]
