@@ -230,8 +230,8 @@ impl CtrModel {
     ) -> Result<ShardGrads> {
         let (index, events) = ItemIndex::of(shard)?;
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
-        let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        pass.labels = Some(&shard.labels);
+        let mut pass =
+            Pass::new(Tape::training(), &self.params, &self.tables, &index, rng).of_step(&shard.labels);
         let (logits, target) = self.forward(&mut pass, events)?;
         let bce = ops::bce_with_logits(&mut pass.tape, &logits, &shard.labels);
         let size = ops::mean_square(&mut pass.tape, &target);

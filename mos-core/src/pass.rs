@@ -102,9 +102,21 @@ impl<'a> Pass<'a> {
         Self { tape, params, tables, index, rng, labels: None, leaves, losses, updates }
     }
 
+    /// Makes this the pass of an optimizer step on samples with these labels.
+    #[must_use]
+    pub fn of_step(self, labels: &'a [f32]) -> Self {
+        Self { labels: Some(labels), ..self }
+    }
+
     /// Whether this pass will be differentiated.
     pub fn is_training(&self) -> bool {
         self.tape.is_training()
+    }
+
+    /// Whether this is the pass of an optimizer step. What makes its scores differ from those of scoring (a gate's noise,
+    /// a limit over the shard) is done here alone, so that [`crate::CtrModel::gradients`] are those of the scores.
+    pub fn is_step(&self) -> bool {
+        self.labels.is_some()
     }
 
     /// A parameter.

@@ -268,13 +268,18 @@ impl Function {
             Self::Silu => (x * z, z + x * z * (1.0 - z)),
             Self::Gelu => {
                 let wide = f64::from(x);
-                let below = 0.5 * (1.0 + statrs::function::erf::erf(wide / std::f64::consts::SQRT_2));
-                let density = (-wide * wide / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                let (below, density) = normal(wide);
                 ((wide * below) as f32, (below + wide * density) as f32)
             }
             Self::Softplus => (x.max(0.0) + (-x.abs()).exp().ln_1p(), z),
         }
     }
+}
+
+/// Distribution function and density of the standard normal distribution.
+pub(super) fn normal(x: f64) -> (f64, f64) {
+    let below = 0.5 * (1.0 + statrs::function::erf::erf(x / std::f64::consts::SQRT_2));
+    (below, (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt())
 }
 
 /// The function of each value.
