@@ -109,7 +109,7 @@ impl Gate for DeepSeek {
 
 impl DeepSeek {
     /// Mean over groups of Σ_e f_e P_e.
-    fn balance(&self, pass: &mut Pass<'_>, decisions: &Decisions<'_>, affinity: &Mat) -> Mat {
+    pub(super) fn balance(&self, pass: &mut Pass<'_>, decisions: &Decisions<'_>, affinity: &Mat) -> Mat {
         let (experts, k) = (self.experts, self.config.top_k);
         let chosen = top(affinity.values(), experts, k);
         let groups: Vec<_> = decisions.groups().ranges().filter(|g| !g.is_empty()).collect();

@@ -1,10 +1,10 @@
 //! `scales`: a global expert on the whole history and a short expert on its end, no themes. The control that MoS must
 //! beat before themes can be said to matter.
 
-use mos_core::{Builder, Result};
+use mos_core::{Builder, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Expert, none::Alone, short, short::WithShort};
+use super::{Expert, none::Alone, short::WithShort};
 
 /// Configuration of the global and the short expert.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,9 +23,11 @@ impl Default for ScalesConfig {
 /// Builds both experts.
 ///
 /// # Errors
-/// [`mos_core::Error::Config`] for a short expert of nothing, and those of the encoder.
+/// [`Error::Config`] for a short expert of nothing, and those of the encoder.
 pub fn build(builder: &mut Builder<'_>, config: &ScalesConfig, expert: &mut Expert<'_>) -> Result<WithShort> {
-    short::check(config.short)?;
+    if config.short == 0 {
+        return Err(Error::config("scales.short", 0, "must be at least 1"));
+    }
     let global = Alone::new(&mut builder.at("global"), &(), expert)?;
     WithShort::around(global, builder, config.short, expert)
 }

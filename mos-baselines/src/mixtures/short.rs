@@ -1,6 +1,6 @@
 //! The short branch that MoS has, for every mixture that is compared with it.
 
-use mos_core::{Builder, Cost, Error, Input, Interest, Pass, Result, SequenceEncoder};
+use mos_core::{Builder, Cost, Input, Interest, Pass, Result, SequenceEncoder};
 
 use super::Expert;
 
@@ -84,9 +84,4 @@ impl SequenceEncoder for WithShort {
     fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         self.parts.iter().map(|p| p.cost(pass, input)).sum()
     }
-}
-
-/// Refuses a short branch of nothing where a mixture cannot be without one.
-pub(super) fn check(length: usize) -> Result<()> {
-    if length == 0 { Err(Error::config("short", 0, "must be at least 1")) } else { Ok(()) }
 }
