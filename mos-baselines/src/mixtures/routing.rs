@@ -184,15 +184,15 @@ pub fn balance(tape: &mut Tape, gates: &Mat, chosen: &[Vec<usize>]) -> Mat {
     total(tape, gates, first)
 }
 
-/// 1 + CV², CV the coefficient of variation of the column sums over experts: 1 at balance, E when all falls on one.
+/// CV², the squared coefficient of variation of the column sums over experts: 0 at balance, E − 1 when all falls on one.
 ///
 /// # Shapes
 /// `shares: [R, E]`, R at least 1 → `[1, 1]`
 pub fn variation(tape: &mut Tape, shares: &Mat) -> Mat {
     let ones = Mat::new(1, shares.rows(), vec![1.0; shares.rows()]);
     let sums = ops::linear(tape, &ones, shares, None, Activation::None);
-    // E Σ s² / (Σ s)² = 1 + CV².
+    // CV² = E Σ s² / (Σ s)² − 1.
     let shares = ops::renormalize_rows(tape, &sums);
     let square = ops::mean_square(tape, &shares);
-    ops::sum_scalars(tape, &[(&square, shares.cols() as f32)])
+    ops::sum_scalars(tape, &[(&square, shares.cols() as f32), (&Mat::new(1, 1, vec![1.0]), -1.0)])
 }

@@ -7,7 +7,7 @@ use std::{
 
 use mos_core::{
     Builder, Cost, Init, Input, Interest, ItemIndex, Mat, Offsets, Params, Pass, Result, SequenceEncoder,
-    StateUpdate, Tables, Tape, ops,
+    StateUpdate, Tables, Tape, TrainConfig, ops,
 };
 use mos_data::{Batch, rng};
 use proptest::prelude::*;
@@ -321,19 +321,19 @@ fn skewed(first: usize) -> (Mat, Vec<Vec<usize>>) {
 #[test]
 fn balance_losses_are_least_at_balance_and_grow_with_imbalance() {
     let mut tape = Tape::scoring();
-    let mut before = [0.0; 2];
+    let mut before = [0.0, -1.0];
     for first in [4, 7, 10, 13, 16] {
         let (gates, chosen) = skewed(first);
         let now = [balance(&mut tape, &gates, &chosen), variation(&mut tape, &gates)].map(|m| m.values()[0]);
-        let balanced = now.iter().all(|x| (x - 1.0).abs() < 1e-5);
-        assert_eq!(first == 4, balanced, "{first}: {now:?}");
+        let balanced = [(now[0] - 1.0).abs() < 1e-5, now[1].abs() < 1e-5];
+        assert_eq!(balanced, [first == 4; 2], "{first}: {now:?}");
         assert!(now[0] > before[0] && now[1] > before[1], "{first}: {before:?} {now:?}");
         before = now;
     }
     // All to one expert, with certainty: E.
     let gates = Mat::new(16, 4, [1.0, 0.0, 0.0, 0.0].repeat(16));
     assert!((balance(&mut tape, &gates, &vec![vec![0]; 16]).values()[0] - 4.0).abs() < 1e-5);
-    assert!((variation(&mut tape, &gates).values()[0] - 4.0).abs() < 1e-5);
+    assert!((variation(&mut tape, &gates).values()[0] - 3.0).abs() < 1e-5);
 }
 
 #[test]
@@ -456,4 +456,43 @@ fn an_expert_of_weight_zero_is_not_executed() {
     let hard = model.costs(&batch).unwrap();
     assert_eq!(hard.0, hard.1);
     assert!(hard.0.encoder < soft.0.encoder, "{soft:?} {hard:?}");
+}
+
+#[test]
+fn every_loss_is_part_of_the_training_loss() {
+    let registry = Registry::default();
+    let batch = conformance::batch(&[9, 2, 14, 0, 5, 8, 1, 6], 1);
+    // What one unit of weight adds at the start, where it is known: two selectors of entropy ln 4, four equal logits.
+    let entropy = 2.0 * 4f32.ln();
+    for (mixture, field, from, to) in [
+        ("gshard", "balance", 0.5, 4.0),
+        ("gshard-token", "balance", 0.5, 4.0),
+        ("switch", "balance", 0.5, 4.0),
+        ("switch", "z_loss", 0.5, 10.0),
+        ("noisy-top-k", "importance", 1e-3, 3.0),
+        ("noisy-top-k", "load", 1e-3, 3.0),
+        ("dselect-k", "entropy", entropy - 0.01, entropy + 0.01),
+        ("deepseek", "balance", 0.5, 4.0),
+        ("theme-loss", "weight", -3.0, -1e-3),
+    ] {
+        let loss = |weight: f32| {
+            let mixture_options = serde_json::json!({ field: weight });
+            let spec = Spec { mixture_options, ..Spec::new("mean", mixture) };
+            let mut model = conformance::model(&registry, &spec, 3).unwrap();
+            model.train_step(&batch, &TrainConfig { shards: 2, ..TrainConfig::default() }, 2, 2).unwrap().loss
+        };
+        let added = loss(1.0) - loss(0.0);
+        assert!((from..=to).contains(&added), "{mixture}.{field} adds {added}");
+    }
+}
+
+#[test]
+fn training_moves_the_bias_of_deepseek_by_its_rate() {
+    let mut model = conformance::model(&Registry::default(), &Spec::new("mean", "deepseek"), 3).unwrap();
+    let batch = conformance::batch(&[9, 2, 14, 0, 5, 8, 1], 1);
+    model.train_step(&batch, &TrainConfig::default(), 2, 2).unwrap();
+    let params = model.params();
+    let bias = params.buffer_ids().find(|b| params.buffer_name(*b).0.ends_with("gate.bias")).unwrap();
+    // Seven samples with two experts each cannot be equal over four.
+    assert!(params.buffer(bias).iter().all(|b| b.abs() == 0.001), "{:?}", params.buffer(bias));
 }
