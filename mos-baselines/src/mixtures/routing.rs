@@ -63,7 +63,7 @@ impl Decisions<'_> {
     }
 
     /// Takes experts from decisions that come too late: of each group, an expert serves no more than
-    /// [`capacity`] decisions, all first choices before all second choices, the most recent decisions first. Between samples
+    /// [`Capacity::of`] decisions, all first choices before all second choices, the most recent decisions first. Between samples
     /// that holds in training alone: a score must not depend on the batch.
     #[must_use]
     pub fn limit(&self, pass: &Pass<'_>, mut chosen: Vec<Vec<usize>>, rule: Capacity) -> Vec<Vec<usize>> {
