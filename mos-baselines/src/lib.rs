@@ -2,8 +2,8 @@
 //! every plug-in passes.
 //!
 //! A new encoder or mixture is one file in [`encoders`] or [`mixtures`], one line in [`registry`], one line in
-//! `docs/src/plugins.md`, and for an encoder a golden file; the conformance tests then find it by themselves. One from another crate is registered in the
-//! same way, on a [`Registry`] of its own.
+//! `docs/src/plugins.md` and a golden file; the conformance tests then find it by themselves. One from another crate is
+//! registered in the same way, on a [`Registry`] of its own.
 //!
 //! ```
 //! use mos_baselines::{Registry, Spec};

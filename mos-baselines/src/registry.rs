@@ -5,7 +5,7 @@ use std::fmt;
 use mos_core::{
     Builder, Error, Result, SequenceEncoder,
     layers::Positioned,
-    mos::{Mos, MosConfig, Themes},
+    mos::{Codebook, Mos, MosConfig, RoutingVector, Themes},
 };
 use mos_data::nearest_name;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -30,9 +30,21 @@ use crate::{
     },
     mixtures::{
         Expert,
+        deepseek::DeepSeek,
+        dense::Dense,
+        dselect_k::DSelectK,
+        expert_choice::ExpertChoice,
+        gated::{self, GatedConfig},
         gshard::{GShard, GShardConfig},
+        noisy_top_k::NoisyTopK,
         none::Alone,
-        scales::{Scales, ScalesConfig},
+        random_routing::RandomRouting,
+        routing::Level,
+        scales::{self, ScalesConfig},
+        switch::{Switch, SwitchConfig},
+        theme_feature::{self, ThemeFeatureConfig},
+        theme_loss::{ThemeLoss, ThemeLossConfig},
+        wide::{self, WideConfig},
     },
 };
 
@@ -176,19 +188,20 @@ impl Default for Registry {
             MiaSRec::new,
         );
 
-        let scales = ScalesConfig::default();
-        let gshard = GShardConfig::default();
-        let bare = GShardConfig { short: 0, top_k: 2, ..gshard };
-        let themes = |themes| MosConfig { themes, ..MosConfig::mos() };
         r.mixture("none", "the encoder by itself", (), Alone::new);
-        r.mixture("scales", "global and short experts, no themes (control)", scales, Scales::new);
         r.mixture(
-            "gshard",
-            "GShard at sequence level, with the short branch that MoS has",
-            gshard,
-            GShard::new,
+            "scales",
+            "global and short experts, no themes (control)",
+            ScalesConfig::default(),
+            scales::build,
         );
-        r.mixture("gshard-bare", "GShard at sequence level, top 2 of 4, no short branch", bare, GShard::new);
+        r.mixture(
+            "wide",
+            "one encoder of one and a half times the width, with the short branch (control)",
+            WideConfig::default(),
+            wide::build,
+        );
+        r.gated_mixtures();
         r.mixture(
             "mos",
             "MoS: theme-aware routing by neighbour mutual information",
@@ -201,6 +214,7 @@ impl Default for Registry {
             MosConfig::vq(),
             Mos::new,
         );
+        let themes = |themes| MosConfig { themes, ..MosConfig::mos() };
         r.mixture(
             "random_themes",
             "MoS with a random theme for each item (control)",
@@ -218,6 +232,24 @@ impl Default for Registry {
             "MoS with the item's category as theme (control; SIM's hard search)",
             themes(Themes::Category),
             Mos::new,
+        );
+        r.mixture(
+            "content_themes",
+            "MoS with fixed clusters of the content vectors as themes (control)",
+            MosConfig { codebook: Codebook::Fixed, vector: RoutingVector::Content, ..MosConfig::mos() },
+            Mos::new,
+        );
+        r.mixture(
+            "theme-feature",
+            "themes of MoS's router as a feature of one encoder, no routing (control)",
+            ThemeFeatureConfig::default(),
+            theme_feature::build,
+        );
+        r.mixture(
+            "theme-loss",
+            "the loss of MoS's router on the embeddings of `scales`, no routing (control)",
+            ThemeLossConfig::default(),
+            ThemeLoss::new,
         );
         r
     }
@@ -263,6 +295,78 @@ impl Registry {
             Ok(Box::new(new(b, &merged(name, &preset, given)?, expert)?))
         };
         self.mixtures.push(Plugin { name, line, defaults, check: readable::<C>, make: Box::new(make) });
+    }
+
+    /// The mixtures that are a gate in one common body.
+    fn gated_mixtures(&mut self) {
+        let gshard = |top_k, capacity| GShardConfig { top_k, capacity, ..GShardConfig::default() };
+        self.mixture(
+            "gshard",
+            "GShard at sequence level, with the short branch that MoS has",
+            GatedConfig { gate: gshard(4, 0.0), ..GatedConfig::default() },
+            gated::build::<GShard>,
+        );
+        self.mixture(
+            "gshard-bare",
+            "GShard at sequence level, top 2 of 4, no short branch",
+            GatedConfig { short: 0, gate: gshard(2, 0.0), ..GatedConfig::default() },
+            gated::build::<GShard>,
+        );
+        self.mixture(
+            "gshard-token",
+            "GShard at token level, top 2 of 4, capacity 1.25 in each history",
+            GatedConfig { level: Level::Token, gate: gshard(2, 1.25), ..GatedConfig::default() },
+            gated::build::<GShard>,
+        );
+        self.mixture(
+            "switch",
+            "Switch at sequence level: the best expert, scaled by its probability",
+            GatedConfig::default(),
+            gated::build::<Switch>,
+        );
+        let gate = SwitchConfig { capacity: 1.25, ..SwitchConfig::default() };
+        self.mixture(
+            "switch-token",
+            "Switch at token level, capacity 1.25 in each history",
+            GatedConfig { level: Level::Token, gate, ..GatedConfig::default() },
+            gated::build::<Switch>,
+        );
+        self.mixture(
+            "noisy-top-k",
+            "noisy top-k gating at sequence level, importance and load losses",
+            GatedConfig::default(),
+            gated::build::<NoisyTopK>,
+        );
+        self.mixture(
+            "dselect-k",
+            "DSelect-k at sequence level, two selectors for each sample",
+            GatedConfig::default(),
+            gated::build::<DSelectK>,
+        );
+        self.mixture(
+            "expert-choice",
+            "Expert Choice at token level: experts choose inside each history",
+            GatedConfig { level: Level::Token, ..GatedConfig::default() },
+            gated::build::<ExpertChoice>,
+        );
+        self.mixture(
+            "dense",
+            "all experts, softmax gate: MMoE with one task (control at full cost)",
+            GatedConfig::default(),
+            gated::build::<Dense>,
+        );
+        self.mixture(
+            "deepseek",
+            "DeepSeekMoE at sequence level: a shared expert, balance by a bias on the choice",
+            GatedConfig::default(),
+            gated::build::<DeepSeek>,
+        );
+        self.mixture(
+            "random-routing",
+            "experts by a hash of the sample (control)",
+            GatedConfig::default(),
+            gated::build::<RandomRouting>,
+        );
     }
 
     /// Name, line and default options of each encoder.

@@ -5,16 +5,16 @@ use mos_core::{
     Builder, Cost, HeadConfig, Init, Input, Interest, Params, Pass, Result, SequenceEncoder, StateUpdate,
     StepInfo, Tables, engine::BufferId, ops,
 };
+use rayon::prelude::*;
 
 #[test]
 fn every_cell_conforms() {
     let registry = Registry::default();
-    let mut failures = Vec::new();
-    for (encoder, ..) in registry.encoders() {
-        for (mixture, ..) in registry.mixtures() {
-            failures.extend(conformance::check(&registry, &Spec::new(encoder, mixture)).err());
-        }
-    }
+    let mixtures: Vec<&str> = registry.mixtures().map(|(mixture, ..)| mixture).collect();
+    let of = |encoder| mixtures.iter().map(move |mixture| Spec::new(encoder, mixture));
+    let cells: Vec<Spec> = registry.encoders().flat_map(|(encoder, ..)| of(encoder)).collect();
+    let failures: Vec<String> =
+        cells.par_iter().filter_map(|cell| conformance::check(&registry, cell).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -134,6 +134,9 @@ fn a_misspelt_name_or_option_names_the_nearest() {
     let with = |mixture: &str, options| Spec { mixture_options: options, ..Spec::new("twin", mixture) };
     assert!(error(&with("mos", serde_json::json!({"code": 4}))).contains("unknown field `code`"));
     assert!(error(&with("none", serde_json::json!({"code": 4}))).contains("has no options"));
+    // Options of the body and of the gate lie in two structs, read as one.
+    assert!(error(&with("switch", serde_json::json!({"capasity": 1}))).contains("unknown field `capasity`"));
+    assert!(error(&with("dense", serde_json::json!({"top_k": 1}))).contains("unknown field `top_k`"));
 }
 
 /// One field at a time away from both named configurations.
@@ -182,6 +185,38 @@ fn every_variant_of_mos_conforms() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Every option of every other mixture, away from its default.
+#[test]
+fn every_variant_of_other_mixtures_conforms() {
+    let registry = Registry::default();
+    let variants = serde_json::json!({
+        "gshard": [{"capacity": 1.0}, {"level": "token"}, {"experts": 1, "top_k": 1}, {"experts": 3, "top_k": 2}],
+        "gshard-token": [{"capacity": 0.5}, {"short": 0}, {"experts": 1, "top_k": 1}],
+        "switch": [{"capacity": 1.0}, {"z_loss": 0.001}, {"balance": 0.0}, {"short": 0}, {"experts": 1}],
+        "switch-token": [{"capacity": 0.3}, {"capacity": 0.0}, {"z_loss": 0.001}],
+        "noisy-top-k": [{"level": "token"}, {"top_k": 4}, {"top_k": 1}, {"importance": 0.0}, {"load": 0.0}],
+        "dselect-k": [{"level": "token"}, {"experts": 8, "selectors": 3}, {"experts": 2, "selectors": 1}],
+        "expert-choice": [{"capacity": 0.5}, {"capacity": 3.0, "experts": 3}],
+        "dense": [{"level": "token"}, {"experts": 1}, {"experts": 3, "short": 0}],
+        "deepseek": [{"level": "token"}, {"shared": 0}, {"shared": 2, "top_k": 1}, {"top_k": 4}, {"balance": 0.1}],
+        "random-routing": [{"level": "token"}, {"top_k": 2}, {"top_k": 2, "level": "token"}],
+        "wide": [{"factor": 0.5}, {"factor": 2.0, "short": 0}],
+        "theme-feature": [
+            {"short": 0}, {"vector": "tied"}, {"codebook": "fixed", "vector": "content"},
+            {"codebook": {"moving_average": {"commitment": 0.25}}, "vector": "free_random"},
+        ],
+        "theme-loss": [{"codes": 3, "weight": 0.5}, {"same_session": false, "lags": [1]}],
+    });
+    let mut failures = Vec::new();
+    for (mixture, variants) in variants.as_object().into_iter().flatten() {
+        for options in variants.as_array().into_iter().flatten() {
+            let spec = Spec { mixture_options: options.clone(), ..Spec::new("twin", mixture) };
+            failures.extend(conformance::check(&registry, &spec).err().map(|e| format!("{options}: {e}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 #[test]
 fn options_that_would_do_nothing_are_refused() {
     let registry = Registry::default();
@@ -197,7 +232,22 @@ fn options_that_would_do_nothing_are_refused() {
         // The kit's catalog has 8 planted themes and 4 categories.
         ("oracle_themes", serde_json::json!({"run": "all", "codes": 7}), "8 themes"),
         ("same_category", serde_json::json!({"sharing": "per_theme", "codes": 3}), "4 themes"),
-        ("gshard", serde_json::json!({"top_k": 5}), "top_k"),
+        ("gshard", serde_json::json!({"top_k": 5}), "gshard.top_k"),
+        ("gshard", serde_json::json!({"experts": 0}), "gshard.experts"),
+        ("gshard", serde_json::json!({"capacity": -1}), "gshard.capacity"),
+        ("switch", serde_json::json!({"level": "word"}), "unknown variant `word`"),
+        ("noisy-top-k", serde_json::json!({"top_k": 0}), "noisy-top-k.top_k"),
+        ("dselect-k", serde_json::json!({"experts": 6}), "dselect-k.experts"),
+        ("dselect-k", serde_json::json!({"selectors": 0}), "dselect-k.selectors"),
+        ("expert-choice", serde_json::json!({"level": "sequence"}), "expert-choice.level"),
+        ("expert-choice", serde_json::json!({"capacity": 0}), "expert-choice.capacity"),
+        ("deepseek", serde_json::json!({"top_k": 5}), "deepseek.top_k"),
+        ("deepseek", serde_json::json!({"rate": -1}), "deepseek.rate"),
+        ("random-routing", serde_json::json!({"top_k": 5}), "random-routing.top_k"),
+        ("wide", serde_json::json!({"factor": 0}), "wide.factor"),
+        ("theme-feature", serde_json::json!({"codes": 0}), "codes"),
+        ("theme-loss", serde_json::json!({"lags": []}), "lags"),
+        ("theme-loss", serde_json::json!({"short": 0}), "short"),
         ("scales", serde_json::json!({"short": 0}), "short"),
     ] {
         let spec = Spec { mixture_options: options.clone(), ..Spec::new("mean", mixture) };

@@ -72,8 +72,10 @@ fn scores_and_gradients_are_those_of_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "safetensors"));
-    for (encoder, ..) in Registry::default().encoders() {
-        assert!(folder.join(format!("{encoder}-none.safetensors")).exists(), "no golden file for {encoder}");
+    let registry = Registry::default();
+    let alone = registry.encoders().map(|(encoder, ..)| format!("{encoder}-none"));
+    for cell in alone.chain(registry.mixtures().map(|(mixture, ..)| format!("twin-{mixture}"))) {
+        assert!(folder.join(format!("{cell}.safetensors")).exists(), "no golden file {cell}");
     }
     for head in ["dcnv2", "final_mlp"] {
         assert!(folder.join(format!("mean-none-{head}.safetensors")).exists(), "no golden file for {head}");

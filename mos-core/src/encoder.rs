@@ -151,15 +151,19 @@ impl<'a> Builder<'a> {
 
     /// A builder one level down.
     pub fn at(&mut self, name: &str) -> Builder<'_> {
-        let path = self.name(name);
-        Builder {
-            params: self.params,
-            tables: self.tables,
-            catalog: self.catalog,
-            width: self.width,
-            seed: self.seed,
-            path,
-        }
+        let (path, width) = (self.name(name), self.width);
+        self.child(path, width)
+    }
+
+    /// A builder at the same place for an encoder whose input vectors have another width.
+    pub fn with_width(&mut self, width: usize) -> Builder<'_> {
+        let path = self.path.clone();
+        self.child(path, width)
+    }
+
+    fn child(&mut self, path: String, width: usize) -> Builder<'_> {
+        let Self { params, tables, catalog, seed, .. } = self;
+        Builder { params, tables, catalog, width, seed: *seed, path }
     }
 
     /// Width d of target and behaviour vectors.

@@ -234,8 +234,8 @@ impl CtrModel {
     ) -> Result<ShardGrads> {
         let (index, events) = ItemIndex::of(shard)?;
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
-        let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        pass.labels = Some(&shard.labels);
+        let mut pass =
+            Pass::new(Tape::training(), &self.params, &self.tables, &index, rng).of_step(&shard.labels);
         let (logits, target) = self.forward(&mut pass, events)?;
         let bce = ops::bce_with_logits(&mut pass.tape, &logits, &shard.labels);
         let size = ops::mean_square(&mut pass.tape, &target);
@@ -428,7 +428,6 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "dropout", &[]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        pass.noise = false;
         let (logits, _) = self.forward(&mut pass, events)?;
         let loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
         let Pass { tape, leaves, .. } = pass;

@@ -82,8 +82,6 @@ pub struct Pass<'a> {
     pub index: &'a ItemIndex,
     /// Dropout stream of this shard and step.
     pub rng: ChaCha8Rng,
-    /// Whether training draws anything at all; off where gradients are compared with finite differences.
-    pub(crate) noise: bool,
     /// Labels of the samples, in training alone.
     pub(crate) labels: Option<&'a [f32]>,
     pub(crate) leaves: HashMap<TableId, Mat>,
@@ -101,7 +99,13 @@ impl<'a> Pass<'a> {
         rng: ChaCha8Rng,
     ) -> Self {
         let (leaves, losses, updates) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { tape, params, tables, index, rng, noise: true, labels: None, leaves, losses, updates }
+        Self { tape, params, tables, index, rng, labels: None, leaves, losses, updates }
+    }
+
+    /// Makes this the pass of an optimizer step on samples with these labels.
+    #[must_use]
+    pub fn of_step(self, labels: &'a [f32]) -> Self {
+        Self { labels: Some(labels), ..self }
     }
 
     /// Whether this pass will be differentiated.
@@ -109,14 +113,16 @@ impl<'a> Pass<'a> {
         self.tape.is_training()
     }
 
-    /// Whether an encoder is to draw from [`Self::rng`]: in training, unless its gradients are being checked.
-    pub fn is_noisy(&self) -> bool {
-        self.is_training() && self.noise
+    /// Whether this is the pass of an optimizer step. What makes its scores differ from those of scoring (dropout, a
+    /// gate's noise, a limit over the shard) is done here alone, so that [`crate::CtrModel::gradients`] are those of the
+    /// scores.
+    pub fn is_step(&self) -> bool {
+        self.labels.is_some()
     }
 
-    /// Zeroes each value with probability `rate` and scales the rest up, where this pass is noisy.
+    /// Zeroes each value with probability `rate` and scales the rest up, in an optimizer step.
     pub fn dropout(&mut self, x: &Mat, rate: f32) -> Mat {
-        if self.is_noisy() { ops::dropout(&mut self.tape, x, rate, &mut self.rng) } else { x.clone() }
+        if self.is_step() { ops::dropout(&mut self.tape, x, rate, &mut self.rng) } else { x.clone() }
     }
 
     /// A parameter.

@@ -211,6 +211,221 @@ def mos_vq(encoder, w, c, catalog):
     return [expert(encoder, w, "encoder.global.", c), expert(encoder, w, "encoder.short.", c.last(20)), total], [evidence]
 
 
+def zeros():
+    return torch.zeros(D, dtype=torch.float64)
+
+
+def pooled_features(c):
+    """What a gate sees of a sample: [target; mean of the history]."""
+    return torch.cat([c.target, c.rows.mean(0) if len(c.items) else zeros()])
+
+
+def token_features(c, t):
+    """What a gate sees of a behaviour: [behaviour; target]."""
+    return torch.cat([c.rows[t], c.target])
+
+
+def affine(w, name, x, out, bias=True):
+    y = x @ w.get(f"param.{name}.weight", len(x), out)
+    return y + w.get(f"param.{name}.bias", 1, out)[0] if bias else y
+
+
+def best(values, k):
+    """Places of the k largest, best first, the lower place among equals."""
+    return sorted(range(len(values)), key=lambda e: (-values[e].item(), e))[:k]
+
+
+def short_branch(encoder, w, c):
+    return expert(encoder, w, "encoder.short.", c.last(20))
+
+
+def mixed(encoder, w, c, weights, experts=4):
+    """Sum of the chosen experts on the whole history: {expert: weight}."""
+    outputs = [expert(encoder, w, f"encoder.expert{e}.", c) for e in range(experts)]
+    return sum((weights[e] * outputs[e] for e in sorted(weights)), zeros())
+
+
+def by_token(encoder, w, c, weights, experts=4):
+    """weights: for each behaviour {expert: weight}. An expert reads the behaviours that chose it, scaled; outputs summed."""
+    total = zeros()
+    for e in range(experts):
+        mine = [t for t in range(len(c.items)) if e in weights[t]]
+        part = c.pick(mine)
+        if mine:
+            part.rows = torch.stack([weights[t][e] * c.rows[t] for t in mine])
+        total = total + expert(encoder, w, f"encoder.expert{e}.", part)
+    return total
+
+
+def within_capacity(choices, experts, top_k, factor):
+    """choices: for each behaviour its experts, best first. First choices before second, the most recent behaviour first."""
+    capacity = math.ceil(top_k * len(choices) / experts * factor)
+    served, kept = [0] * experts, [set() for _ in choices]
+    for rank in range(top_k):
+        for t in reversed(range(len(choices))):
+            e = choices[t][rank]
+            if served[e] < capacity:
+                served[e] += 1
+                kept[t].add(e)
+    return kept
+
+
+def gshard_token(encoder, w, c, catalog):
+    gates = [torch.softmax(affine(w, "encoder.gate", token_features(c, t), 4), 0) for t in range(len(c.items))]
+    choices = [best(g, 2) for g in gates]
+    kept = within_capacity(choices, 4, 2, 1.25)
+    weights = [{e: g[e] / (g[two[0]] + g[two[1]]) for e in some} for g, two, some in zip(gates, choices, kept)]
+    return [by_token(encoder, w, c, weights), short_branch(encoder, w, c)], []
+
+
+def switch(encoder, w, c, catalog):
+    p = torch.softmax(affine(w, "encoder.gate", pooled_features(c), 4), 0)
+    first = best(p, 1)[0]
+    return [mixed(encoder, w, c, {first: p[first]}), short_branch(encoder, w, c)], []
+
+
+def switch_token(encoder, w, c, catalog):
+    gates = [torch.softmax(affine(w, "encoder.gate", token_features(c, t), 4), 0) for t in range(len(c.items))]
+    kept = within_capacity([best(g, 1) for g in gates], 4, 1, 1.25)
+    weights = [{e: g[e] for e in some} for g, some in zip(gates, kept)]
+    return [by_token(encoder, w, c, weights), short_branch(encoder, w, c)], []
+
+
+def noisy_top_k(encoder, w, c, catalog):
+    """Without noise: softmax over the two largest logits. The weights of the noise are there, and unused."""
+    h = affine(w, "encoder.gate.clean", pooled_features(c), 4, bias=False)
+    w.get("param.encoder.gate.noise.weight", 2 * D, 4)
+    two = best(h, 2)
+    g = torch.softmax(h[two], 0)
+    return [mixed(encoder, w, c, dict(zip(two, g))), short_branch(encoder, w, c)], []
+
+
+def dselect_k(encoder, w, c, catalog):
+    """Two selectors of two bits each."""
+    z = affine(w, "encoder.gate.bits", pooled_features(c), 4, bias=False)
+    alpha = torch.softmax(affine(w, "encoder.gate.mixing", pooled_features(c), 2, bias=False), 0)
+
+    def step(x):
+        if x <= -0.5:
+            return torch.zeros_like(x)
+        return torch.ones_like(x) if x >= 0.5 else -2 * x**3 + 1.5 * x + 0.5
+
+    weights = {}
+    for e in range(4):
+        weight = 0.0
+        for i in range(2):
+            low, high = step(z[2 * i]), step(z[2 * i + 1])
+            weight = weight + alpha[i] * (low if e & 1 else 1 - low) * (high if e & 2 else 1 - high)
+        weights[e] = weight
+    return [mixed(encoder, w, c, weights), short_branch(encoder, w, c)], []
+
+
+def expert_choice(encoder, w, c, catalog):
+    n = len(c.items)
+    scores = [torch.softmax(affine(w, "encoder.gate", token_features(c, t), 4, bias=False), 0) for t in range(n)]
+    weights = [{} for _ in range(n)]
+    for e in range(4):
+        ranked = sorted(range(n), key=lambda t: (-scores[t][e].item(), -t))
+        for t in ranked[: math.ceil(2 * n / 4)]:
+            weights[t][e] = scores[t][e]
+    return [by_token(encoder, w, c, weights), short_branch(encoder, w, c)], []
+
+
+def dense(encoder, w, c, catalog):
+    p = torch.softmax(affine(w, "encoder.gate", pooled_features(c), 4), 0)
+    return [mixed(encoder, w, c, dict(enumerate(p))), short_branch(encoder, w, c)], []
+
+
+def deepseek(encoder, w, c, catalog):
+    s = torch.sigmoid(affine(w, "encoder.gate", pooled_features(c), 4, bias=False))
+    bias = w.get("buffer.encoder.gate.bias", 4, 1, scale=0.3, grad=False)[:, 0]
+    two = best(s + bias, 2)
+    routed = mixed(encoder, w, c, {e: s[e] / (s[two[0]] + s[two[1]]) for e in two})
+    return [routed + expert(encoder, w, "encoder.shared0.", c), short_branch(encoder, w, c)], []
+
+
+def random_routing(encoder, w, c, catalog):
+    """The expert with the smallest hash of (seed, target, items, expert); the seed stands in the file, 16 bits a number."""
+
+    def split_mix(state, value):
+        low = (1 << 64) - 1
+        z = ((state ^ value) + 0x9E3779B97F4A7C15) & low
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & low
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & low
+        return z ^ (z >> 31)
+
+    if "buffer.encoder.gate.seed" not in w.all:
+        w.all["buffer.encoder.gate.seed"] = torch.randint(0, 1 << 16, (4, 1), generator=w.draw).float()
+    parts = w.all["buffer.encoder.gate.seed"][:, 0].tolist()
+    key = split_mix(sum(int(part) << (16 * i) for i, part in enumerate(parts)), c.target_item)
+    for item in c.items:
+        key = split_mix(key, item)
+    one = min(range(4), key=lambda e: split_mix(key, e))
+    return [mixed(encoder, w, c, {one: 1.0}), short_branch(encoder, w, c)], []
+
+
+def wide(encoder, w, c, catalog):
+    """An encoder of width 12 between two linear maps."""
+    global D
+    up, down = w.get("param.encoder.lift.weight", D, 12), w.get("param.encoder.lower.weight", 12, D)
+    lifted = Context(c.target @ up, c.rows @ up, c.items, c.sessions, c.target_item)
+    narrow, D = D, 12
+    try:
+        interest = expert(encoder, w, "encoder.expert.", lifted)
+    finally:
+        D = narrow
+    return [interest @ down, short_branch(encoder, w, c)], []
+
+
+def theme_feature(encoder, w, c, catalog):
+    """A vector of the theme added to every behaviour and to the target; the last row is for items without a theme."""
+    content = w.get("table.encoder.router.content", ITEMS, D, scale=1.0, grad=False)
+    vectors = content @ w.get("param.encoder.router.map", D, D, grad=False)
+    themes = nearest(vectors, w.get("param.encoder.router.codes", CODES, D, grad=False))
+    table = w.get("param.encoder.themes", CODES + 1, D, scale=0.5)
+    of = lambda item: table[CODES if themes[item] is None else themes[item]]
+    rows = torch.stack([h + of(i) for h, i in zip(c.rows, c.items)]) if c.items else c.rows
+    told = Context(c.target + of(c.target_item), rows, c.items, c.sessions, c.target_item)
+    return [expert(encoder, w, "encoder.expert.", told), short_branch(encoder, w, c)], []
+
+
+def theme_loss(encoder, w, c, catalog):
+    """The codes serve the loss alone."""
+    w.get("param.encoder.router.codes", CODES, D, grad=False)
+    return scales(encoder, w, c, catalog)
+
+
+def themed(encoder, w, c, theme_of):
+    """MoS for themes that are given: {item: theme or None}."""
+    own = theme_of[c.target_item]
+    mine = [t for t in range(len(c.items)) if own is not None and theme_of[c.items[t]] == own][-40:]
+    evidence = 0.25 * math.log(1 + len(mine)) if own is not None else -0.5
+    vectors = [
+        expert(encoder, w, "encoder.global.", pooled(c, 4)),
+        short_branch(encoder, w, c),
+        expert(encoder, w, "encoder.theme.", c.pick(mine)),
+    ]
+    return vectors, [evidence]
+
+
+def content_themes(encoder, w, c, catalog):
+    """The nearest of fixed codes."""
+    content = w.get("table.encoder.router.content", ITEMS, D, scale=1.0, grad=False)
+    themes = nearest(content, w.get("param.encoder.router.codes", CODES, D, grad=False))
+    return themed(encoder, w, c, themes)
+
+
+def given_themes(encoder, w, c, catalog):
+    """The theme of an item stands in the file; 65535 = none. No codes."""
+    if "buffer.encoder.router.themes" not in w.all:
+        drawn = torch.randint(0, 4, (ITEMS, 1), generator=w.draw).float()
+        drawn[0] = 65535
+        w.all["buffer.encoder.router.themes"] = drawn
+        w.all["param.encoder.router.codes"] = torch.zeros(0, 1)
+    drawn = w.all["buffer.encoder.router.themes"][:, 0].tolist()
+    return themed(encoder, w, c, [None if theme == 65535 else int(theme) for theme in drawn])
+
+
 MIXTURES = {
     "none": none,
     "scales": scales,
@@ -218,7 +433,52 @@ MIXTURES = {
     "gshard-bare": gshard_bare,
     "mos": mos,
     "mos-vq": mos_vq,
+    "gshard-token": gshard_token,
+    "switch": switch,
+    "switch-token": switch_token,
+    "noisy-top-k": noisy_top_k,
+    "dselect-k": dselect_k,
+    "expert-choice": expert_choice,
+    "dense": dense,
+    "deepseek": deepseek,
+    "random-routing": random_routing,
+    "wide": wide,
+    "theme-feature": theme_feature,
+    "theme-loss": theme_loss,
+    "content_themes": content_themes,
+    "random_themes": given_themes,
+    "oracle_themes": given_themes,
+    "same_category": given_themes,
 }
+
+# One seed for each file, so that a new mixture changes no other file.
+MIXTURE_SEEDS = {
+    "scales": 201,
+    "gshard": 202,
+    "gshard-bare": 203,
+    "mos": 204,
+    "mos-vq": 205,
+    "gshard-token": 221,
+    "switch": 222,
+    "switch-token": 223,
+    "noisy-top-k": 224,
+    "dselect-k": 225,
+    "expert-choice": 226,
+    "dense": 227,
+    "deepseek": 228,
+    "random-routing": 229,
+    "wide": 230,
+    "theme-feature": 231,
+    "theme-loss": 232,
+    "content_themes": 233,
+    "random_themes": 234,
+    "oracle_themes": 235,
+    "same_category": 236,
+}
+
+# Buffers of the router that a checkpoint has and loading derives: width of its routing vectors, number of codes.
+ROUTERS = {name: (D, CODES) for name in ["mos", "mos-vq", "theme-feature", "theme-loss", "content_themes"]}
+ROUTERS |= {name: (1, 0) for name in ["random_themes", "oracle_themes", "same_category"]}
 
 
 # ---------------------------------------------------------------- heads: (weights, target, vectors, evidence) -> scalar
@@ -318,9 +578,10 @@ def write(encoder, mixture, seed, head=None):
         if value.requires_grad:
             grad = value.grad if value.grad is not None else torch.zeros_like(value)
             tensors[f"expected.grad.{name}"] = grad.float().contiguous()
-    if mixture.startswith("mos"):  # derived at loading, but part of every checkpoint
-        for name, shape in [("themes", (ITEMS, 1)), ("lookup", (ITEMS, D)), ("usage", (CODES, 1))]:
-            tensors[f"buffer.encoder.router.{name}"] = torch.zeros(shape)
+    if mixture in ROUTERS:
+        width, codes = ROUTERS[mixture]
+        for name, shape in [("themes", (ITEMS, 1)), ("lookup", (ITEMS, width)), ("usage", (codes, 1))]:
+            tensors.setdefault(f"buffer.encoder.router.{name}", torch.zeros(shape))
     tensors["expected.logits"] = out.detach().float()
     metadata = {
         "encoder": encoder,
@@ -338,8 +599,7 @@ def write(encoder, mixture, seed, head=None):
 if __name__ == "__main__":
     for i, encoder in enumerate(ENCODERS):
         write(encoder, "none", 100 + i)
-    for i, mixture in enumerate(MIXTURES):
-        if mixture != "none":
-            write("twin", mixture, 200 + i)
+    for mixture, seed in MIXTURE_SEEDS.items():
+        write("twin", mixture, seed)
     write("mean", "none", 300, {"dcnv2": {"cross": 2, "hidden": [6, 4]}})
     write("mean", "none", 301, {"final_mlp": {"first": [6, 4], "second": [5, 6], "gate": [5], "heads": 2}})

@@ -38,7 +38,12 @@ impl Linear {
 
     /// Without a bias: zero stays zero.
     pub fn without_bias(builder: &mut Builder<'_>, input: usize, output: usize) -> Self {
-        let weight = builder.param("weight", input, output, Init::XavierNormal);
+        Self::starting_at(builder, input, output, Init::XavierNormal)
+    }
+
+    /// Without a bias, W starting as `init` says.
+    pub fn starting_at(builder: &mut Builder<'_>, input: usize, output: usize, init: Init) -> Self {
+        let weight = builder.param("weight", input, output, init);
         Self { weight, bias: None, shape: (input, output) }
     }
 

@@ -101,18 +101,8 @@ impl Mos {
         Input { rows, events: Arc::new(pooled_events(&input.events, size)), target: input.target.clone() }
     }
 
-    /// What the theme experts read.
-    fn theme_input(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Input {
-        let mut themed = input.select(&mut pass.tape, &plan.rows, plan.offsets.clone(), &plan.samples);
-        if let Some(membership) = &plan.membership {
-            let column = Mat::new(membership.len(), 1, membership.clone());
-            themed.rows = ops::scale_rows(&mut pass.tape, &themed.rows, &column);
-        }
-        themed
-    }
-
     fn theme_interest(&self, pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Result<Interest> {
-        let themed = self.theme_input(pass, input, plan);
+        let themed = theme_input(pass, input, plan);
         let mut interest = self.run_themes(pass, &themed, plan)?;
         if self.config.run == Run::All {
             let samples = input.target.rows();
@@ -148,6 +138,16 @@ impl Mos {
         }
         Ok(sum.unwrap_or_default())
     }
+}
+
+/// What the theme experts read.
+fn theme_input(pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Input {
+    let mut themed = input.select(&mut pass.tape, &plan.rows, plan.offsets.clone(), &plan.samples);
+    if let Some(membership) = &plan.membership {
+        let column = Mat::new(membership.len(), 1, membership.clone());
+        themed.rows = ops::scale_rows(&mut pass.tape, &themed.rows, &column);
+    }
+    themed
 }
 
 /// Dot products of each row of `x` with the same row of each matrix: `[B, d]` and E times `[B, d]` → `[B, E]`.
@@ -231,7 +231,7 @@ impl SequenceEncoder for Mos {
         }
         if let Some(router) = &self.router {
             let plan = router.plan(pass, events);
-            let themed = self.theme_input(pass, input, &plan);
+            let themed = theme_input(pass, input, &plan);
             total = total + Cost::router(router.macs(events));
             if self.config.sharing == Sharing::PerTheme {
                 for (theme, encoder) in self.themes.iter().enumerate() {

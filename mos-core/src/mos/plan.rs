@@ -23,27 +23,15 @@ pub(super) struct Plan {
 impl Router {
     /// Routes the histories; in training also adds the router's losses.
     pub(super) fn plan(&self, pass: &mut Pass<'_>, events: &Events) -> Plan {
+        let (item_themes, vectors) = self.assign_items(pass, events);
         let codes = pass.params.get(self.codes).clone();
         let codes = codes.values();
-        let training = pass.is_training();
-        let mut vectors = Vec::new();
-        let item_themes: Vec<u16> = if training && !matches!(self.vectors, Vectors::Given) {
-            let mat = self.learn(pass, events);
-            vectors = mat.to_vec();
-            self.assign(&vectors, codes)
-        } else {
-            let all = pass.params.buffer(self.themes);
-            if self.compares() {
-                vectors = self.looked_up(pass);
-            }
-            pass.index.items.iter().map(|i| all[*i as usize] as u16).collect()
-        };
         let row_themes = match self.config.unit {
             RoutingUnit::Behaviour => events.items.iter().map(|i| item_themes[*i as usize]).collect(),
             unit => self.assign_units(&vectors, codes, events, unit),
         };
         let mut targets: Vec<u16> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
-        if training && self.config.theme_dropout > 0.0 {
+        if pass.is_training() && self.config.theme_dropout > 0.0 {
             for target in &mut targets {
                 if pass.rng.random::<f32>() < self.config.theme_dropout {
                     *target = NO_THEME;
@@ -54,6 +42,23 @@ impl Router {
             Run::Target(n) => self.plan_target(events, &row_themes, &targets, n, &vectors, codes),
             Run::All => self.plan_all(events, &row_themes, &targets, &vectors, codes),
         }
+    }
+
+    /// The theme of each distinct item of this pass `[U]`, [`NO_THEME`] where it has none. In training by the routing vectors
+    /// as they are now, and the router's losses are added; when scoring by what was prepared.
+    pub fn themes_of_pass(&self, pass: &mut Pass<'_>, events: &Events) -> Vec<u16> {
+        self.assign_items(pass, events).0
+    }
+
+    /// The theme of each distinct item, and where they are needed beyond that the routing vectors `[U, dim]`.
+    fn assign_items(&self, pass: &mut Pass<'_>, events: &Events) -> (Vec<u16>, Vec<f32>) {
+        if pass.is_training() && !matches!(self.vectors, Vectors::Given) {
+            let vectors = self.learn(pass, events).to_vec();
+            return (self.assign(&vectors, pass.params.get(self.codes).values()), vectors);
+        }
+        let all = pass.params.buffer(self.themes);
+        let themes = pass.index.items.iter().map(|i| all[*i as usize] as u16).collect();
+        (themes, if self.compares() { self.looked_up(pass) } else { Vec::new() })
     }
 
     fn assign_units(&self, vectors: &[f32], codes: &[f32], events: &Events, unit: RoutingUnit) -> Vec<u16> {

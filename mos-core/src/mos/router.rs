@@ -194,7 +194,8 @@ impl Router {
         of.iter().zip(known).map(|(z, known)| if known { *z as u16 } else { NO_THEME }).collect()
     }
 
-    pub(super) fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
+    /// As [`crate::SequenceEncoder::prepare_scoring`].
+    pub fn prepare_scoring(&self, params: &mut Params, tables: &Tables) {
         if matches!(self.vectors, Vectors::Given) {
             return;
         }
@@ -216,8 +217,8 @@ impl Router {
         pass.index.items.iter().flat_map(row).copied().collect()
     }
 
-    /// The routing vectors of this shard's items `[U, dim]`; adds losses, records codebook statistics.
-    pub(super) fn learn(&self, pass: &mut Pass<'_>, events: &Events) -> Mat {
+    /// The routing vectors of the items of a training pass `[U, dim]`; adds losses, records codebook statistics.
+    pub fn learn(&self, pass: &mut Pass<'_>, events: &Events) -> Mat {
         let vectors = match &self.vectors {
             Vectors::Given => Mat::zeros(pass.index.items.len(), 1),
             Vectors::Rows { table, detached } => {
@@ -295,13 +296,8 @@ impl Router {
         pairs
     }
 
-    pub(super) fn after_step(
-        &self,
-        params: &mut Params,
-        tables: &Tables,
-        updates: &[StateUpdate],
-        at: StepInfo,
-    ) {
+    /// As [`crate::SequenceEncoder::after_step`].
+    pub fn after_step(&self, params: &mut Params, tables: &Tables, updates: &[StateUpdate], at: StepInfo) {
         if !matches!(self.config.codebook, Codebook::MovingAverage { .. })
             || matches!(self.vectors, Vectors::Given)
         {

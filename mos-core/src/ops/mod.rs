@@ -4,6 +4,7 @@
 mod attention;
 mod dense;
 mod fourier;
+mod gating;
 mod hash;
 mod jagged;
 mod loss;
@@ -19,6 +20,7 @@ pub use dense::{
     softmax_rows, subtract, sum_gathered,
 };
 pub use fourier::hilbert;
+pub use gating::{entropy, smooth_selectors, square_logsumexp, top_k_probability};
 pub use hash::{hash_pool, hash_words, nearest_words, signatures};
 pub use jagged::{
     add_positions, append_rows, entmax15, last_rows, pool_blocks, position_bucket, segment_dots,

@@ -393,3 +393,42 @@ fn exp_is_that_of_the_library() {
     }
     assert!(exp_of_negative(-1e9) < 2e-38 && exp_of_negative(0.0) == 1.0);
 }
+
+#[test]
+fn gradients_of_gating_operations() {
+    let m = |r, c, s| random(r, c, s);
+    check_gradients(&[m(5, 3, 1)], |t, v| smooth_selectors(t, &v[0]));
+    check_gradients(&[m(5, 4, 1)], |t, v| {
+        let p = softmax_rows(t, &v[0], 1.0);
+        entropy(t, &p)
+    });
+    check_gradients(&[m(5, 4, 1)], |t, v| square_logsumexp(t, &v[0]));
+    for k in [1, 2, 4] {
+        check_gradients(&[m(5, 4, 1), m(5, 4, 2), m(5, 4, 3)], |t, v| {
+            let spread = map(t, &v[2], Function::Softplus);
+            top_k_probability(t, &v[0], &v[1], &spread, k)
+        });
+    }
+}
+
+#[test]
+fn gating_operations_have_the_published_values() {
+    let mut tape = Tape::scoring();
+    // S(-1/2) = 0, S(0) = 1/2, S(1/4) = -2/64 + 3/8 + 1/2, S(1/2) = 1.
+    let z = Mat::new(4, 1, vec![-0.5, 0.0, 0.25, 0.5]);
+    assert_eq!(smooth_selectors(&mut tape, &z).values(), &[1.0, 0.0, 0.5, 0.5, 0.15625, 0.84375, 0.0, 1.0]);
+    // Bit 0 off, bit 1 on: expert 2, and no other.
+    let z = Mat::new(1, 2, vec![-1.0, 1.0]);
+    assert_eq!(smooth_selectors(&mut tape, &z).values(), &[0.0, 0.0, 1.0, 0.0]);
+    let even = Mat::new(2, 4, vec![0.25; 8]);
+    assert!((entropy(&mut tape, &even).values()[0] - 4f32.ln()).abs() < 1e-4);
+    let x = Mat::new(2, 2, vec![0.0, 0.0, 1.0, 1.0]);
+    let (a, b) = (2f32.ln(), 1.0 + 2f32.ln());
+    assert!((square_logsumexp(&mut tape, &x).values()[0] - (a * a + b * b) / 2.0).abs() < 1e-6);
+    // Of (3, 1, 2) the best 2: expert 0 must beat 1, expert 1 must beat 2, expert 2 must beat 1; spread 1 and 2.
+    let (x, spread) = (Mat::new(1, 3, vec![3.0, 1.0, 2.0]), Mat::new(1, 3, vec![1.0, 1.0, 2.0]));
+    let p = top_k_probability(&mut tape, &x, &x, &spread, 2);
+    for (found, wanted) in p.values().iter().zip([0.977_25, 0.158_66, 0.691_46]) {
+        assert!((found - wanted).abs() < 1e-4, "{found} {wanted}");
+    }
+}
