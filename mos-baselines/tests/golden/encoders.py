@@ -228,7 +228,9 @@ def mirrn(w, path, c, bits=32, top_k=50, local=16, positions=301, heads=1, atten
     planes = w.get(f"buffer.{path}mirrn.projections", D, bits, scale=1.0, grad=False)
     table = w.get(f"param.{path}mirrn.positions", positions, D, scale=1.0)
     n, keys = len(c.items), []
-    for branch, query in [("target", lambda: c.target), ("local", lambda: c.last(local).rows.mean(0)), ("global", lambda: c.rows.mean(0))]:
+    # Means are taken inside the loop, where there is something to average.
+    queries = {"target": lambda: c.target, "local": lambda: c.last(local).rows.mean(0), "global": lambda: c.rows.mean(0)}
+    for branch, query in queries.items():
         at = f"{path}mirrn.{branch}"
         # The published scale is 0.02; larger here, so that the mixing over time is seen.
         mixing = torch.complex(*[w.get(f"param.{at}.{part}", 1, D, scale=0.5)[0] for part in ["real", "imaginary"]])

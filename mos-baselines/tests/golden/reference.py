@@ -320,14 +320,48 @@ def write(file, encoder, mixture, seed, options=None, head=None, irregular=False
     print(file, [round(x, 4) for x in out.tolist()])
 
 
-# Of each file what write() needs. Seeds stay as they are: a new file gets a new one.
+# Seeds of <encoder>-none, <encoder>-none-small and twin-<mixture>.
+ALONE = {
+    "mean": 100,
+    "din": 101,
+    "twin": 102,
+    "sdim": 103,
+    "dien": 104,
+    "bst": 105,
+    "sim": 106,
+    "sim-hard": 107,
+    "eta": 108,
+    "mirrn": 109,
+    "transact": 110,
+    "mamba4rec": 111,
+    "hstu": 112,
+    "attenmixer": 113,
+    "miasrec": 114,
+}
+CUT = {
+    "twin": 150,
+    "sdim": 151,
+    "bst": 152,
+    "sim": 153,
+    "sim-hard": 154,
+    "eta": 155,
+    "mirrn": 156,
+    "transact": 157,
+    "mamba4rec": 158,
+    "hstu": 159,
+    "attenmixer": 160,
+    "miasrec": 161,
+}
+MIXED = {"scales": 201, "gshard": 202, "gshard-bare": 203, "mos": 204, "mos-vq": 205}
+
+# Of each file what write() needs. The first four encoders read no times.
 FILES = {
-    **{f"{encoder}-none": dict(encoder=encoder, mixture="none", seed=100 + i, irregular=i > 3) for i, encoder in enumerate(ENCODERS)},
+    **{f"{name}-none": dict(encoder=name, mixture="none", seed=seed, irregular=seed > 103) for name, seed in ALONE.items()},
     **{
-        f"{encoder}-none-small": dict(encoder=encoder, mixture="none", seed=150 + i, options=options, irregular=True)
-        for i, (encoder, options) in enumerate(SMALL.items())
+        f"{name}-none-small": dict(encoder=name, mixture="none", seed=seed, options=SMALL[name], irregular=True)
+        for name, seed in CUT.items()
     },
-    **{f"twin-{mixture}": dict(encoder="twin", mixture=mixture, seed=200 + i) for i, mixture in enumerate(MIXTURES) if i},
+    **{f"twin-{mixture}": dict(encoder="twin", mixture=mixture, seed=seed) for mixture, seed in MIXED.items()},
     "mean-none-dcnv2": dict(encoder="mean", mixture="none", seed=300, head={"dcnv2": {"cross": 2, "hidden": [6, 4]}}),
     "mean-none-final_mlp": dict(
         encoder="mean",
