@@ -388,6 +388,7 @@ mod tests {
             assert_eq!((logits.rows(), logits.cols()), (ROWS, 1));
             assert_eq!(cost, Cost::encoder(head.macs(ROWS)), "{config:?}");
             pass.tape = Tape::training();
+            let mut pass = pass.of_step(&[]);
             let dropped = head.forward(&mut pass, &target, &interest);
             let linear = config == HeadConfig::Mlp { hidden: vec![] };
             assert_eq!(dropped.values() == logits.values(), linear, "{config:?}: dropout in training alone");

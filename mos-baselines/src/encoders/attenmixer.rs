@@ -5,7 +5,8 @@
 //! session vector s meet r = W_r q at the end: interest s, further columns s ∗ r and 16 s·r. With `target = "query"` r is
 //! one more level. Departures from the published code: heads are split properly (there keys and values of different rows
 //! meet), queries are scaled to length 1 by themselves, padding takes part in nothing, and by default the mixed maps are
-//! renormalised instead of sent through a second softmax, which on long histories would be mean pooling.
+//! renormalised instead of sent through a second softmax, which on long histories would be mean pooling; the norm's
+//! eps is 1e-5 (published: 1e-8).
 
 use mos_core::{
     Builder, Cost, Error, Input, Interest, Mat, Pass, Result, SequenceEncoder, check_heads,

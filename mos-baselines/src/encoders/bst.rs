@@ -2,7 +2,8 @@
 //!
 //! Token positions are the time between behaviour and target, in buckets of equal ratio, with a learned vector each, added
 //! to the token; one layer with norms behind the residuals and LeakyReLU; the mean over its outputs. Departures: the paper
-//! concatenates positions and all outputs, which ties the model to one length; the mean is FuxiCTR's default.
+//! concatenates positions and all outputs, which ties the model to one length; the mean is FuxiCTR's default. An empty
+//! history gives zeros, as everywhere, and not the target's own output.
 
 use mos_core::{
     Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,

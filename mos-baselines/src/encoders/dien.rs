@@ -2,8 +2,8 @@
 //!
 //! g_t from a GRU over the history; a_t = softmax_t(g_tᵀ W q); AUGRU: the update gate is a_t u_t; interest = its last state.
 //! `auxiliary` weighs the published loss on g_t: cross-entropy of g_t · h_(t+1) against a behaviour drawn from the batch
-//! (published: 1; LongCTR: 0, the default here, which follows it). Departures: no bias inside the recurrent product; gates
-//! in the order of cuDNN.
+//! (published: 1; LongCTR: 0, the default here, which follows it). Departures: no bias inside the recurrent product;
+//! the reset gate acts behind it, as in cuDNN.
 
 use mos_core::{
     Builder, Cost, Error, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
@@ -66,6 +66,7 @@ impl Dien {
         let width = builder.width();
         Ok(Self {
             extract: Gru::new(&mut builder.at("extract")),
+            // W transposed: it maps the target.
             attention: builder.param("attention", width, width, Init::XavierNormal),
             evolve: Gru::new(&mut builder.at("evolve")),
             width,

@@ -13,6 +13,10 @@ use mos_core::{
 };
 use serde::{Deserialize, Serialize};
 
+/// What the norms add to a variance, as published. It counts: at first A V is so small that the variance is less than this,
+/// and a larger eps would weaken the attention in proportion.
+const EPS: f32 = 1e-6;
+
 /// Buckets of time.
 const GAPS: usize = 129;
 
@@ -77,7 +81,7 @@ impl Hstu {
 
     fn norm(&self, pass: &mut Pass<'_>, x: &Mat) -> Mat {
         let (gain, bias) = (Mat::new(1, self.width, vec![1.0; self.width]), Mat::zeros(1, self.width));
-        ops::layer_norm(&mut pass.tape, x, &gain, &bias)
+        ops::layer_norm(&mut pass.tape, x, &gain, &bias, EPS)
     }
 }
 

@@ -7,7 +7,8 @@
 //! With `target = "query"` the winner is softmax over the selected of v_i·r / 0.07 + ln p_i. Departures: vectors are scaled
 //! before they are weighted (the published order cancels p, and the selector learns nothing); 1.5-entmax really selects; max
 //! and mean stay inside the selection; the mean token has no count; the selector's half for the mean token is left out, since a
-//! constant cancels in entmax. Only the newest `session` behaviours are read: cost grows with the square.
+//! constant cancels in entmax; the eps of norms is 1e-5 (published: 1e-12). Only the newest `session` behaviours are read:
+//! cost grows with the square.
 
 use mos_core::{
     Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,

@@ -1,20 +1,24 @@
 """An independent reference of the models, in PyTorch: plain loops over samples, the published forms, nothing folded.
 
     pip install torch numpy safetensors
-    python reference.py            # writes one <encoder>-<mixture>[-<head>].safetensors beside this file
+    python reference.py [NAME..]   # writes these files, or all: <encoder>-<mixture>[-<head>|-small].safetensors
 
 Each file holds random weights under the names of a checkpoint, a batch, and what PyTorch makes of them: `expected.logits`
 and the gradients of the mean click loss, `expected.grad.<name>`. tests/golden.rs loads the weights and compares.
 """
 
+import copy
 import json
 import math
 import pathlib
+import sys
 
 import torch
 from safetensors.torch import save_file
 
-D, HEAD, ITEMS, BEHAVIOURS, CODES = 8, 6, 31, 3, 8
+from encoders import D, ENCODERS, ORDERED, SMALL, inside_bucket
+
+HEAD, ITEMS, BEHAVIOURS, CODES = 6, 31, 3, 8
 LENGTHS = [7, 0, 1, 12, 25, 3]
 
 
@@ -25,10 +29,10 @@ class Weights:
         self.draw = torch.Generator().manual_seed(seed)
         self.all = {}
 
-    def get(self, name, *shape, scale=None, grad=True):
+    def get(self, name, *shape, scale=None, shift=0.0, grad=True):
         if name not in self.all:
             scale = scale or (2 / sum(shape)) ** 0.5
-            value = torch.randn(*shape, generator=self.draw, dtype=torch.float32) * scale
+            value = torch.randn(*shape, generator=self.draw, dtype=torch.float32) * scale + shift
             if name.startswith("table."):
                 value[0] = 0  # the unknown item
             self.all[name] = value.requires_grad_(grad)
@@ -39,91 +43,60 @@ class Weights:
 class Context:
     """What an encoder sees of one sample: target [d], rows [n, d], and the integers."""
 
-    def __init__(self, target, rows, items, sessions, target_item):
-        self.target, self.rows, self.items, self.sessions, self.target_item = target, rows, items, sessions, target_item
+    def __init__(self, target, rows, items, sessions, times, target_item, target_time):
+        self.target, self.rows, self.items, self.sessions, self.times = target, rows, items, sessions, times
+        self.target_item, self.target_time = target_item, target_time
 
     def pick(self, index):
-        index = list(index)
-        return Context(
-            self.target,
-            self.rows[index],
-            [self.items[i] for i in index],
-            [self.sessions[i] for i in index],
-            self.target_item,
-        )
+        index, out = list(index), copy.copy(self)
+        out.rows = self.rows[index]
+        out.items, out.sessions, out.times = [[column[i] for i in index] for column in (self.items, self.sessions, self.times)]
+        return out
+
+    def seen(self, target, rows):
+        """The same events with other vectors."""
+        out = self.pick(range(len(self.items)))
+        out.target, out.rows = target, rows
+        return out
 
     def last(self, n):
         return self.pick(range(max(0, len(self.items) - n), len(self.items)))
 
 
-# ---------------------------------------------------------------- encoders: (weights, path, context) -> [d]
+# ---------------------------------------------------------------- encoders, see encoders.py
 
 
-def mean(w, path, c):
-    return c.rows.mean(0) if len(c.items) else torch.zeros(D, dtype=torch.float64)
-
-
-def din(w, path, c):
-    """Zhou et al. 2018, ReLU: a_t = MLP([q; h; q - h; q * h]), sum of a_t h_t."""
-    w1, b1 = w.get(f"param.{path}din.hidden.weight", 4 * D, 16), w.get(f"param.{path}din.hidden.bias", 1, 16)
-    w2, b2 = w.get(f"param.{path}din.score.0.weight", 16, 1), w.get(f"param.{path}din.score.0.bias", 1, 1)
-    out = torch.zeros(D, dtype=torch.float64)
-    for h in c.rows:
-        x = torch.cat([c.target, h, c.target - h, c.target * h])
-        a = (torch.relu(x @ w1 + b1[0]) @ w2 + b2[0])[0]
-        out = out + a * h
-    return out
-
-
-def twin(w, path, c, heads=2, top_k=100):
-    """Chang et al. 2023: multi-head target attention over the top-k behaviours, projected row by row."""
-    d_h = D // heads
-    query, key = w.get(f"param.{path}twin.query", D, D), w.get(f"param.{path}twin.key", D, D)
-    value, out = w.get(f"param.{path}twin.value", heads * D, d_h), w.get(f"param.{path}twin.out", D, D)
-    q, parts = c.target @ query, []
-    for h in range(heads):
-        k = c.rows @ key[h * d_h : (h + 1) * d_h].T
-        v = c.rows @ value[h * D : (h + 1) * D]
-        if not len(c.items):
-            parts.append(torch.zeros(d_h, dtype=torch.float64))
-            continue
-        scores = k @ q[h * d_h : (h + 1) * d_h] / math.sqrt(d_h)
-        top = torch.topk(scores, min(top_k, len(scores))).indices
-        parts.append(torch.softmax(scores[top], 0) @ v[top])
-    return torch.cat(parts) @ out
-
-
-def sdim(w, path, c, hashes=12, bits=3):
-    """Cao et al. 2022: sums of the behaviours that share the target's code, to length 1, mean over hashes."""
-    planes = w.get(f"buffer.{path}sdim.projections", D, hashes * bits, scale=1.0, grad=False)
-    out = w.get(f"param.{path}sdim.out", D, D)
-    code = lambda x: (x @ planes > 0).reshape(hashes, bits)
-    wanted, total = code(c.target), torch.zeros(D, dtype=torch.float64)
-    for i in range(hashes):
-        same = [h for h in c.rows if bool((code(h)[i] == wanted[i]).all())]
-        if same:
-            bucket = torch.stack(same).sum(0)
-            total = total + bucket / bucket.norm()
-    return total / hashes @ out
-
-
-ENCODERS = {"mean": mean, "din": din, "twin": twin, "sdim": sdim}
+def interest(encoder, w, path, c):
+    """Vectors and evidence of an encoder, given as its name and options. Unless it knows order by itself it stands
+    behind positions of its own: rank r from the newest is bucket min(15, floor(2 log2(r + 1)))."""
+    name, options = encoder
+    if name not in ORDERED:
+        c = positioned(w, path, c)
+    out = ENCODERS[name](w, path, c, **options)
+    return out if isinstance(out, tuple) else ([out], [])
 
 
 def expert(encoder, w, path, c):
-    """An encoder behind positions of its own: rank r from the newest is bucket min(15, floor(2 log2(r + 1)))."""
-    table = w.get(f"param.{path}positions", 16, D, scale=0.05)
+    """The vector of an encoder that returns one, and no evidence."""
+    (vector,), evidence = interest(encoder, w, path, c)
+    assert not len(evidence)
+    return vector
+
+
+def positioned(w, path, c):
+    table = w.get(f"param.{path}positions", 16, len(c.target), scale=0.05)
     n = len(c.items)
     bucket = [min(15, math.floor(2 * math.log2(n - 1 - t + 1))) for t in range(n)]
-    rows = c.rows + table[bucket] if n else c.rows
-    return ENCODERS[encoder](w, path, Context(c.target, rows, c.items, c.sessions, c.target_item))
+    out = copy.copy(c)
+    out.rows = c.rows + table[bucket] if n else c.rows
+    return out
 
 
 # ---------------------------------------------------------------- mixtures: -> vectors, evidence
 
 
 def none(encoder, w, c, catalog):
-    return [expert(encoder, w, "encoder.", c)], []
+    return interest(encoder, w, "encoder.", c)
 
 
 def scales(encoder, w, c, catalog):
@@ -366,14 +339,8 @@ def random_routing(encoder, w, c, catalog):
 
 def wide(encoder, w, c, catalog):
     """An encoder of width 12 between two linear maps."""
-    global D
     up, down = w.get("param.encoder.lift.weight", D, 12), w.get("param.encoder.lower.weight", 12, D)
-    lifted = Context(c.target @ up, c.rows @ up, c.items, c.sessions, c.target_item)
-    narrow, D = D, 12
-    try:
-        interest = expert(encoder, w, "encoder.expert.", lifted)
-    finally:
-        D = narrow
+    interest = expert(encoder, w, "encoder.expert.", c.seen(c.target @ up, c.rows @ up))
     return [interest @ down, short_branch(encoder, w, c)], []
 
 
@@ -385,7 +352,7 @@ def theme_feature(encoder, w, c, catalog):
     table = w.get("param.encoder.themes", CODES + 1, D, scale=0.5)
     of = lambda item: table[CODES if themes[item] is None else themes[item]]
     rows = torch.stack([h + of(i) for h, i in zip(c.rows, c.items)]) if c.items else c.rows
-    told = Context(c.target + of(c.target_item), rows, c.items, c.sessions, c.target_item)
+    told = c.seen(c.target + of(c.target_item), rows)
     return [expert(encoder, w, "encoder.expert.", told), short_branch(encoder, w, c)], []
 
 
@@ -543,10 +510,11 @@ def logits(encoder, mixture, head, w, batch):
         history = [batch["items"][t] for t in at]
         rows = items[history] + behaviours[[batch["behaviours"][t] for t in at]] if history else items[:0]
         target = items[batch["targets"][b]]
-        c = Context(target, rows, history, [batch["sessions"][t] for t in at], batch["targets"][b])
+        sessions, times = [[batch[column][t] for t in at] for column in ("sessions", "times")]
+        c = Context(target, rows, history, sessions, times, batch["targets"][b], batch["target_times"][b])
         vectors, evidence = MIXTURES[mixture](encoder, w, c, None)
         (name, sizes), = head.items()
-        out.append(HEADS[name](w, target, vectors, torch.tensor(evidence, dtype=torch.float64), **sizes) + bias[batch["targets"][b], 0])
+        out.append(HEADS[name](w, target, vectors, torch.as_tensor(evidence, dtype=torch.float64), **sizes) + bias[batch["targets"][b], 0])
     return torch.stack(out)
 
 
@@ -568,9 +536,25 @@ def some_batch(seed):
     return batch
 
 
-def write(encoder, mixture, seed, head=None):
+def irregular_times(batch, seed):
+    """From equal times to gaps of weeks, none of them, nor a sum of them, on the border of a bucket."""
+    draw = torch.Generator().manual_seed(seed)
+    batch["target_times"] = [50_000_000 + 1000 * b for b in range(len(LENGTHS))]
+    batch["times"] = []
+    for b, n in enumerate(LENGTHS):
+        later = [batch["target_times"][b]]
+        while len(later) <= n:
+            t = later[0] - math.floor(math.exp(14 * float(torch.rand(1, generator=draw))) - 0.5)
+            if all(inside_bucket(seconds - t) for seconds in later):
+                later.insert(0, t)
+        batch["times"] += later[:-1]
+
+
+def write(file, encoder, mixture, seed, options=None, head=None, irregular=False):
     w, batch = Weights(seed), some_batch(seed)
-    out = logits(encoder, mixture, head or {"mlp": {}}, w, batch)
+    if irregular:
+        irregular_times(batch, seed)
+    out = logits((encoder, options or {}), mixture, head or {"mlp": {}}, w, batch)
     labels = torch.tensor(batch["labels"], dtype=torch.float64)
     torch.nn.functional.binary_cross_entropy_with_logits(out, labels).backward()
     tensors = {name: value.detach().contiguous() for name, value in w.all.items()}
@@ -591,15 +575,61 @@ def write(encoder, mixture, seed, head=None):
     }
     if head:
         metadata["head"] = json.dumps(head)
-    path = pathlib.Path(__file__).parent / ("-".join([encoder, mixture, *(head or [])]) + ".safetensors")
-    save_file(tensors, path, metadata)
-    print(path.name, [round(x, 4) for x in out.tolist()])
+    if options:
+        metadata["options"] = json.dumps(options)
+    save_file(tensors, pathlib.Path(__file__).parent / f"{file}.safetensors", metadata)
+    print(file, [round(x, 4) for x in out.tolist()])
 
+
+# Seeds of <encoder>-none, <encoder>-none-small and twin-<mixture>.
+ALONE = {
+    "mean": 100,
+    "din": 101,
+    "twin": 102,
+    "sdim": 103,
+    "dien": 104,
+    "bst": 105,
+    "sim": 106,
+    "sim-hard": 107,
+    "eta": 108,
+    "mirrn": 109,
+    "transact": 110,
+    "mamba4rec": 111,
+    "hstu": 112,
+    "attenmixer": 113,
+    "miasrec": 114,
+}
+CUT = {
+    "twin": 150,
+    "sdim": 151,
+    "bst": 152,
+    "sim": 153,
+    "sim-hard": 154,
+    "eta": 155,
+    "mirrn": 156,
+    "transact": 157,
+    "mamba4rec": 158,
+    "hstu": 159,
+    "attenmixer": 160,
+    "miasrec": 161,
+}
+# Of each file what write() needs. The first four encoders read no times.
+FILES = {
+    **{f"{name}-none": dict(encoder=name, mixture="none", seed=seed, irregular=seed > 103) for name, seed in ALONE.items()},
+    **{
+        f"{name}-none-small": dict(encoder=name, mixture="none", seed=seed, options=SMALL[name], irregular=True)
+        for name, seed in CUT.items()
+    },
+    **{f"twin-{mixture}": dict(encoder="twin", mixture=mixture, seed=seed) for mixture, seed in MIXTURE_SEEDS.items()},
+    "mean-none-dcnv2": dict(encoder="mean", mixture="none", seed=300, head={"dcnv2": {"cross": 2, "hidden": [6, 4]}}),
+    "mean-none-final_mlp": dict(
+        encoder="mean",
+        mixture="none",
+        seed=301,
+        head={"final_mlp": {"first": [6, 4], "second": [5, 6], "gate": [5], "heads": 2}},
+    ),
+}
 
 if __name__ == "__main__":
-    for i, encoder in enumerate(ENCODERS):
-        write(encoder, "none", 100 + i)
-    for mixture, seed in MIXTURE_SEEDS.items():
-        write("twin", mixture, seed)
-    write("mean", "none", 300, {"dcnv2": {"cross": 2, "hidden": [6, 4]}})
-    write("mean", "none", 301, {"final_mlp": {"first": [6, 4], "second": [5, 6], "gate": [5], "heads": 2}})
+    for file in sys.argv[1:] or FILES:
+        write(file, **FILES[file])

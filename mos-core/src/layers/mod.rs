@@ -135,6 +135,6 @@ impl LayerNorm {
     /// `x: [R, width]` → `[R, width]`
     pub fn forward(&self, pass: &mut Pass<'_>, x: &Mat) -> Mat {
         let (gain, bias) = (pass.param(self.gain), pass.param(self.bias));
-        ops::layer_norm(&mut pass.tape, x, &gain, &bias)
+        ops::layer_norm(&mut pass.tape, x, &gain, &bias, 1e-5)
     }
 }

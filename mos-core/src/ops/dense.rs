@@ -446,11 +446,11 @@ pub(super) fn add_unit_grad(y: &[f32], norm: f32, g: &[f32], grad: &mut [f32]) {
     }
 }
 
-/// Layer norm of each row, eps 1e-5 (Ba et al. 2016).
+/// Layer norm of each row (Ba et al. 2016); `eps` is added to the variance.
 ///
 /// # Shapes
 /// `x: [R, d]`, `gain, bias: [1, d]` → `[R, d]`
-pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat) -> Mat {
+pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat, eps: f32) -> Mat {
     let (rows, d) = (x.rows(), x.cols());
     tape.record(
         &[x, gain, bias],
@@ -461,7 +461,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat) -> Mat {
             for row in normal.chunks_mut(d.max(1)) {
                 let mean = row.iter().sum::<f32>() / d as f32;
                 row.iter_mut().for_each(|x| *x -= mean);
-                let scale = 1.0 / (dot(row, row) / d as f32 + 1e-5).sqrt();
+                let scale = 1.0 / (dot(row, row) / d as f32 + eps).sqrt();
                 row.iter_mut().for_each(|x| *x *= scale);
                 scales.push(scale);
             }

@@ -82,7 +82,7 @@ fn gradients_of_dense_operations() {
         let p = softmax_rows(t, &v[0], 1.0);
         renormalize_rows(t, &p)
     });
-    check_gradients(&[m(3, 4, 1), m(1, 4, 2), m(1, 4, 3)], |t, v| layer_norm(t, &v[0], &v[1], &v[2]));
+    check_gradients(&[m(3, 4, 1), m(1, 4, 2), m(1, 4, 3)], |t, v| layer_norm(t, &v[0], &v[1], &v[2], 1e-5));
     check_gradients(&[m(3, 2, 1), m(3, 4, 2), m(3, 4, 3)], |t, v| mix(t, &v[0], &[&v[1], &v[2]]));
     check_gradients(&[m(3, 4, 1), m(3, 1, 2)], |t, v| scale_rows(t, &v[0], &v[1]));
 }
@@ -313,7 +313,7 @@ proptest! {
         let mean = |row: usize| (0..i).map(|k| at(&x, row, k)).sum::<f64>() / i as f64;
         let spread = |row: usize| ((0..i).map(|k| (at(&x, row, k) - mean(row)).powi(2)).sum::<f64>() / i as f64 + 1e-5).sqrt();
         let standard = |row: usize, col: usize| (at(&x, row, col) - mean(row)) / spread(row) * at(&gain, 0, col) + at(&shift, 0, col);
-        prop_assert!(same(&layer_norm(tape, &x, &gain, &shift), &standard));
+        prop_assert!(same(&layer_norm(tape, &x, &gain, &shift, 1e-5), &standard));
         let (other, gates) = (random(r, i, seed + 6), random(r, 2, seed + 7));
         let mixed = |row: usize, col: usize| at(&gates, row, 0) * at(&x, row, col) + at(&gates, row, 1) * at(&other, row, col);
         prop_assert!(same(&mix(tape, &gates, &[&x, &other]), &mixed));
