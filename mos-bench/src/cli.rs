@@ -143,11 +143,27 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
                 for (name, line, defaults) in all {
                     text += &format!("  {name:<15} {line}\n");
                     let defaults = defaults.as_object().filter(|_| options).into_iter().flatten();
-                    defaults.for_each(|(key, value)| text += &format!("  {:<15}   {key} = {value}\n", ""));
+                    defaults.for_each(|(key, value)| {
+                        text += &format!("  {:<15}   {key} = {}\n", "", plain(value))
+                    });
                 }
             }
             say(&text)
         }
+    }
+}
+
+/// A value as its user wrote it: options are f32, whose nearest f64 has many digits.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Number(n) if n.is_f64() => {
+            n.as_f64().map_or(n.to_string(), |x| (x as f32).to_string())
+        }
+        serde_json::Value::Object(fields) => {
+            let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -41,6 +41,9 @@ pub struct RunRecord {
     pub seed: u64,
     /// Test AUC.
     pub auc: Option<f64>,
+    /// The same over test samples whose target training never met.
+    #[serde(default)]
+    pub auc_new: Option<f64>,
     /// Test gAUC over users, weighted by impressions.
     pub gauc: Option<f64>,
     /// The same weighted by positives.

@@ -141,6 +141,7 @@ pub fn accuracy(results: &Results) -> Table {
         "same, over users",
         "ΔgAUC to plain",
         "ΔAUC to scales",
+        "AUC, new items",
     ];
     let row = |c: &Cell| {
         vec![
@@ -157,6 +158,9 @@ pub fn accuracy(results: &Results) -> Table {
             },
             paired(c.delta_gauc),
             paired(c.delta_scales_auc),
+            interval(
+                c.runs.iter().map(|r| r.auc_new).collect::<Option<Vec<_>>>().and_then(|a| t_interval(&a)),
+            ),
         ]
     };
     let data = &results.data;
@@ -191,11 +195,12 @@ pub fn accuracy(results: &Results) -> Table {
         ),
         header: header.map(Into::into).into(),
         rows: results.cells.iter().map(row).collect(),
-        wide: vec![5, 7],
+        wide: vec![5, 7, 10],
         notes,
         wide_notes: vec![
             "Same, over users: 95 % percentile interval when users are drawn again, 500 times, mean over seeds.".into(),
             "ECE: expected calibration error, 15 equal-width bins.".into(),
+            "AUC, new items: over the test samples whose target training never met, where there are any.".into(),
             "gAUC: users weighted by impressions; the other weightings have a table of their own.".into(),
         ],
     }

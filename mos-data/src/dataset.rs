@@ -153,6 +153,24 @@ pub struct Dataset {
     pub bayes_test: Option<Vec<f64>>,
 }
 
+impl Dataset {
+    /// Of each catalog item whether training meets it, as a target or in a history `[V]`.
+    pub fn seen_in_training(&self) -> Vec<bool> {
+        let mut seen = vec![false; self.catalog.items];
+        let mut ends = vec![0; self.interactions.users()];
+        for sample in &self.splits.train {
+            seen[sample.item as usize] = true;
+            let end = &mut ends[sample.user as usize];
+            *end = sample.end.max(*end);
+        }
+        for (from, end) in self.interactions.offsets().iter().zip(ends) {
+            let history = &self.interactions.items()[*from..*from + end as usize];
+            history.iter().for_each(|item| seen[*item as usize] = true);
+        }
+        seen
+    }
+}
+
 /// Prepares a task.
 ///
 /// # Errors

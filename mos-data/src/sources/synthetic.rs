@@ -7,6 +7,8 @@
 //! All users share one clock by position: event k happens in hour k, so that a cut in positions is a global time
 //! split. Real gaps would destroy that, therefore sessions are given by the log and not found by gaps.
 
+use std::borrow::Cow;
+
 use rand::{RngExt as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, Gamma, Geometric, StandardNormal};
@@ -41,11 +43,13 @@ pub struct SyntheticConfig {
     pub hopping: bool,
     /// Clicks depend on the last behaviours inside the candidate's theme; off = on the last of any theme.
     pub theme_labels: bool,
+    /// Items of each sub-topic, of 20, that do not occur before the validation part, as behaviour or candidate.
+    pub cold: usize,
 }
 
 impl Default for SyntheticConfig {
     fn default() -> Self {
-        Self { users: 4000, events: 200, seed: 101, hopping: true, theme_labels: true }
+        Self { users: 4000, events: 200, seed: 101, hopping: true, theme_labels: true, cold: 0 }
     }
 }
 
@@ -99,12 +103,16 @@ impl SyntheticConfig {
     /// Generates the log.
     ///
     /// # Errors
-    /// [`Error::Config`] for fewer than 2 users or 20 events.
+    /// [`Error::Config`] for fewer than 2 users or 20 events, or where no item is warm.
     pub fn generate(&self) -> Result<Log> {
         if !(2..=100_000_000).contains(&self.users) || !(20..=100_000).contains(&self.events) {
             let value = format!("{} users, {} events", self.users, self.events);
             let message = "at least 2 users and 20 events, at most 100 million users and 100,000 events";
             return Err(Error::config("generator", value, message));
+        }
+        if self.cold >= ITEMS {
+            let message = format!("must be below the {ITEMS} items of a sub-topic");
+            return Err(Error::config("generator.cold", self.cold, message));
         }
         let mut draw = rng::stream(self.seed, "synthetic/world", &[]);
         let (world, content) = World::new(&mut draw);
@@ -179,9 +187,14 @@ impl SyntheticConfig {
                 let liked = draw.random::<f64>() < 0.7;
                 let subtopic =
                     if liked { user.preferred[own] } else { draw.random_range(0..SUBTOPICS as u32) as usize };
-                let mut item = item_of(user.themes[own], subtopic, pick(&world.rank, draw));
+                let rank = self.known(&world.rank, history.len());
+                let mut item = item_of(user.themes[own], subtopic, pick(&rank, draw));
                 if draw.random::<f64>() < 0.1 {
-                    item = draw.random_range(1..=(THEMES * SUBTOPICS * ITEMS) as u32);
+                    let mut any = || draw.random_range(1..=(THEMES * SUBTOPICS * ITEMS) as u32);
+                    item = any();
+                    while rank[(item as usize - 1) % ITEMS] == 0.0 {
+                        item = any();
+                    }
                 }
                 let jitter: f64 = Exp1.sample(draw);
                 let time = history.len() as i64 * SLOT + (jitter as i64).min(SLOT - 2);
@@ -191,6 +204,16 @@ impl SyntheticConfig {
             }
             session += 1;
         }
+    }
+
+    /// Weights of the ranks of a sub-topic after `events` behaviours: cold items have none before the validation part.
+    fn known<'w>(&self, rank: &'w [f64], events: usize) -> Cow<'w, [f64]> {
+        if self.cold == 0 || events >= (PARTS[1].1 * self.events as f64) as usize {
+            return Cow::Borrowed(rank);
+        }
+        // Spread over popular and rare ranks alike.
+        let cold = |r: usize| (r + 1) * self.cold / ITEMS > r * self.cold / ITEMS;
+        Cow::Owned(rank.iter().enumerate().map(|(r, w)| if cold(r) { 0.0 } else { *w }).collect())
     }
 
     fn candidate(&self, user: &User, world: &World, history: &[u32], draw: &mut ChaCha8Rng) -> (u32, f64) {
@@ -204,7 +227,7 @@ impl SyntheticConfig {
             Some(own) if draw.random::<f64>() < 0.5 => user.preferred[own],
             _ => draw.random_range(0..SUBTOPICS as u32) as usize,
         };
-        let item = item_of(theme, subtopic, pick(&world.candidate_rank, draw));
+        let item = item_of(theme, subtopic, pick(&self.known(&world.candidate_rank, history.len()), draw));
         let (mut weight, mut hit, mut all) = (1.0, 0.0, 0.0);
         for past in history.iter().rev().filter(|i| !self.theme_labels || theme_of(**i) == theme).take(20) {
             all += weight;
@@ -287,6 +310,21 @@ mod tests {
             assert!(history[..s.end as usize].iter().all(|t| *t < s.time));
             assert!(history[s.end as usize..].iter().all(|t| *t >= s.time));
         }
+    }
+
+    #[test]
+    fn cold_items_come_with_the_validation_part() {
+        let config = SyntheticConfig { users: 200, cold: 4, ..SyntheticConfig::default() };
+        let data = prepare(config.generate().unwrap(), &config.task()).unwrap();
+        let (before, all) = (data.seen_in_training(), &data.interactions);
+        let warm = before.iter().skip(1).filter(|seen| **seen).count();
+        assert!(warm <= THEMES * SUBTOPICS * (ITEMS - 4), "{warm} items are warm");
+        let share = |items: &[u32]| {
+            items.iter().filter(|i| !before[**i as usize]).count() as f64 / items.len() as f64
+        };
+        let targets: Vec<u32> = data.splits.test.iter().map(|s| s.item).collect();
+        assert!((0.1..0.3).contains(&share(&targets)), "{} of the test targets are new", share(&targets));
+        assert!(share(all.items()) < 0.05);
     }
 
     #[test]
