@@ -144,7 +144,7 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
                     text += &format!("  {name:<15} {line}\n");
                     let defaults = defaults.as_object().filter(|_| options).into_iter().flatten();
                     defaults.for_each(|(key, value)| {
-                        text += &format!("  {:<15}   {key} = {}\n", "", plain(value))
+                        text += &format!("  {:<15}   {key} = {}\n", "", plain(value));
                     });
                 }
             }
