@@ -30,6 +30,7 @@
 
 pub mod conformance;
 pub mod encoders;
+pub mod golden;
 pub mod mixtures;
 pub mod registry;
 

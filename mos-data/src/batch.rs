@@ -1,11 +1,13 @@
 //! Jagged batches.
 
 use rand::seq::SliceRandom as _;
+use serde::{Deserialize, Serialize};
 
 use crate::{Dataset, Sample, rng};
 
 /// B samples with their histories, never padded. Behaviours are oldest first.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Batch {
     /// User of each sample `[B]`.
     pub users: Vec<u32>,

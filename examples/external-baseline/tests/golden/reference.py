@@ -93,6 +93,11 @@ if __name__ == "__main__":
     tensors = {name: value.detach().contiguous() for name, value in w.all.items()}
     tensors |= {f"expected.grad.{name}": value.grad.contiguous() for name, value in w.all.items()}
     tensors["expected.logits"] = out.detach().float()
-    metadata = {"batch": json.dumps(batch), "provenance": f"reference.py, seed 1, torch {torch.__version__}"}
+    metadata = {
+        "encoder": "half-life",
+        "mixture": "none",
+        "batch": json.dumps(batch),
+        "provenance": f"reference.py, seed 1, torch {torch.__version__}",
+    }
     save_file(tensors, pathlib.Path(__file__).parent / "half-life-none.safetensors", metadata)
     print([round(x, 4) for x in out.tolist()])
