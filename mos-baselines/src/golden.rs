@@ -14,8 +14,8 @@ use crate::{Registry, Spec, conformance};
 ///
 /// The file is a checkpoint of the model that the conformance kit builds (width 8, see [`conformance::model`]). Its metadata
 /// name `encoder` and `mixture`, hold a `batch` (JSON of [`Batch`], users apart), and where they differ from the defaults
-/// the encoder's `options` and the `head`. Tensors `expected.logits` and `expected.grad.<name of the weight>` are what the
-/// reference computed. A value may differ by 5e-6 of itself and of its tensor's largest value: a sum errs by a share of its
+/// the encoder's `options` and the `head`. Tensors `expected.logits` and `expected.grad.<name of the weight>`, one for
+/// each weight that training moves, are what the reference computed. A value may differ by 5e-6 of itself and of its tensor's largest value: a sum errs by a share of its
 /// largest terms.
 ///
 /// # Errors
@@ -65,6 +65,10 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<usize, String> {
     let mut compared = close("logits", &scores, &values("expected.logits")?)?;
     let grads: HashMap<String, Vec<f32>> =
         model.gradients(&batch).map_err(|e| say(&e))?.into_iter().collect();
+    let compares = |name: &String| file.tensor(&format!("expected.grad.{name}")).is_ok();
+    if let Some((missing, _)) = grads.iter().find(|(name, grad)| !grad.is_empty() && !compares(name)) {
+        return Err(say(&format!("no gradient of {missing}")));
+    }
     for tensor in file.names().iter().filter_map(|n| n.strip_prefix("expected.grad.")) {
         let wanted = values(&format!("expected.grad.{tensor}"))?;
         let mut found = grads.get(tensor).cloned().unwrap_or_else(|| vec![0.0; wanted.len()]);

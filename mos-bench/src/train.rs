@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::bail;
 use mos_baselines::{Registry, Spec};
 use mos_core::{Cost, CtrModel, model::Weights};
 use mos_data::{Batch, Dataset, Sample, shuffled_order};
@@ -131,20 +132,24 @@ impl Trial<'_> {
     /// Scores the held-out part, once; returns the record and the scores.
     ///
     /// # Errors
-    /// Those of the encoder.
-    pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> mos_core::Result<(RunRecord, Vec<f32>)> {
+    /// Those of the encoder, and a formula that does not state what was executed.
+    pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> anyhow::Result<(RunRecord, Vec<f32>)> {
         let Fitted { model, seed, valid, best_step, started } = fitted;
         let samples = held_out.samples();
         let (scores, cost) = self.scores(&model, samples)?;
         let n = samples.len().max(1) as u64;
         let per_sample = |macs: u64| (macs + n / 2) / n;
         let stated = samples.chunks(self.experiment.batch).map(|chunk| model.stated_cost(&self.batch(chunk)));
-        let saved = stated.sum::<mos_core::Result<Cost>>()?.saved;
+        let stated = stated.sum::<mos_core::Result<Cost>>()?;
+        if stated.executed() != cost {
+            let Spec { encoder, mixture, .. } = &self.spec;
+            bail!("{encoder} x {mixture} executes {cost:?} but states {stated:?}");
+        }
         let macs = Cost {
             encoder: per_sample(cost.encoder),
             router: per_sample(cost.router),
             head: per_sample(cost.head),
-            saved: (saved as f64 / n as f64).round() as i64,
+            saved: (stated.saved as f64 / n as f64).round() as i64,
         };
         let (embedding, dense) = model.parameters();
         let record = RunRecord {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mos_data::Catalog;
+use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Cost, Error, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit, Tables,
@@ -93,8 +94,9 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     /// As [`Self::forward`], for encoders whose cost depends on routing.
     fn cost(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Cost>;
 
-    /// Whether an encoder registered by name is to see its rows with positions added ([`crate::layers::Positioned`]).
-    /// One that knows order by itself, or is published without, says no.
+    /// Whether an encoder registered by name is to see its rows with positions added ([`crate::layers::Positioned`]), so
+    /// that order is no private advantage of what routes by it. One that knows order by itself says no, as does one whose
+    /// paper leaves it out on purpose.
     fn wants_positions(&self) -> bool {
         true
     }
@@ -196,10 +198,14 @@ impl<'a> Builder<'a> {
 
     /// A buffer `[rows, cols]`, drawn from its own named stream.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize, init: Init) -> BufferId {
-        let name = self.name(name);
-        let values =
-            init.values(rows, cols, &mut mos_data::rng::stream(self.seed, &format!("init/{name}"), &[]));
+        let (mut stream, name) = (self.stream(name), self.name(name));
+        let values = init.values(rows, cols, &mut stream);
         self.params.add_buffer(&name, cols, values)
+    }
+
+    /// A stream of random numbers for the start of the value `name`.
+    pub fn stream(&self, name: &str) -> ChaCha8Rng {
+        mos_data::rng::stream(self.seed, &format!("init/{}", self.name(name)), &[])
     }
 
     /// An empty buffer for what [`SequenceEncoder::prepare_scoring`] derives; no part of a checkpoint.
@@ -237,4 +243,35 @@ pub fn check_heads(field: &str, heads: usize, width: usize) -> Result<()> {
         return Err(Error::config(field, heads, format!("must divide the width {width}")));
     }
     Ok(())
+}
+
+/// Checks that sizes are positive.
+///
+/// # Errors
+/// [`Error::Config`] naming `<of>.<field>` of the first that is not.
+pub fn check_sizes(of: &str, sizes: &[(&str, usize)]) -> Result<()> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((field, _)) => Err(Error::config(format!("{of}.{field}"), 0, "must be at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// Checks a dropout rate.
+///
+/// # Errors
+/// [`Error::Config`] naming `field` outside [0, 1).
+pub fn check_rate(field: &str, rate: f32) -> Result<()> {
+    if (0.0..1.0).contains(&rate) { Ok(()) } else { Err(Error::config(field, rate, "must lie in [0, 1)")) }
+}
+
+/// Checks the weight of a loss.
+///
+/// # Errors
+/// [`Error::Config`] naming `field` if it is negative or not finite.
+pub fn check_weight(field: &str, weight: f32) -> Result<()> {
+    if weight >= 0.0 && weight.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::config(field, weight, "must be 0 or more"))
+    }
 }

@@ -150,13 +150,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Adds `weight` times the mean cross-entropy between the clicks of these segments' samples and an encoder's own
-    /// logits `[B, 1]` for them. The labels stay with the pass: an encoder cannot read them.
+    /// Adds `weight` times the cross-entropy between the clicks of these segments' samples and an encoder's own logits
+    /// `[B, 1]` for them, summed and divided by the samples of the shard: a sample weighs the same whether an expert sees it
+    /// alone or with all others. Every expert adds its own. The labels stay with the pass: an encoder cannot read them.
     pub fn add_click_loss(&mut self, weight: f32, logits: &Mat, events: &Events) {
         if let Some(labels) = self.labels.filter(|_| weight != 0.0) {
+            let share = events.samples.len() as f32 / labels.len().max(1) as f32;
             let labels: Vec<f32> = events.samples.iter().map(|s| labels[*s as usize]).collect();
             let loss = ops::bce_with_logits(&mut self.tape, logits, &labels);
-            self.add_loss(weight, loss);
+            self.add_loss(weight * share, loss);
         }
     }
 

@@ -1,5 +1,5 @@
 //! Atten-Mixer (Zhang et al., WSDM 2023, arXiv 2206.12781) as a click model: queries made of the last 1, 2, .. K behaviours
-//! attend over the history, and a power mean joins their attention maps.
+//! attend over the history, and a p-norm joins their attention maps.
 //!
 //! The original ranks all items after a session; this project's form of it for clicks keeps steps 1 to 6 and lets the
 //! session vector s meet r = W_r q at the end: interest s, further columns s ∗ r and 16 s·r. With `target = "query"` r is
@@ -9,7 +9,8 @@
 //! eps is 1e-5 (published: 1e-8).
 
 use mos_core::{
-    Builder, Cost, Error, Input, Interest, Mat, Pass, Result, SequenceEncoder, check_heads,
+    Builder, Cost, Error, Input, Interest, Mat, Pass, Result, SequenceEncoder, check_heads, check_rate,
+    check_sizes,
     layers::{LayerNorm, Linear},
     ops::{self, Activation, Function},
 };
@@ -43,7 +44,7 @@ pub struct AttenMixerConfig {
     pub levels: usize,
     /// Heads (published: 8 of width 32; 2 for d = 16).
     pub heads: usize,
-    /// Exponent p of the mean over levels (published: 4).
+    /// Exponent p of the norm over levels (published: 4).
     pub power: f32,
     /// How maps become weights.
     pub mix: Mix,
@@ -81,9 +82,10 @@ impl AttenMixer {
     pub fn new(builder: &mut Builder<'_>, config: &AttenMixerConfig) -> Result<Self> {
         let width = builder.width();
         check_heads("attenmixer.heads", config.heads, width)?;
-        if config.levels == 0 || !(config.power >= 1.0 && config.power.is_finite()) {
-            let value = format!("{} levels, power {}", config.levels, config.power);
-            return Err(Error::config("attenmixer", value, "needs a level, and a power of at least 1"));
+        check_sizes("attenmixer", &[("levels", config.levels)])?;
+        check_rate("attenmixer.dropout", config.dropout)?;
+        if !(config.power >= 1.0 && config.power.is_finite()) {
+            return Err(Error::config("attenmixer.power", config.power, "must be at least 1"));
         }
         let level = |i: usize| Linear::new(&mut builder.at(&format!("level{i}")), i * width, width);
         Ok(Self {
@@ -145,7 +147,7 @@ impl SequenceEncoder for AttenMixer {
             maps.push(ops::segment_softmax(tape, &doubled, offsets));
         }
         let tape = &mut pass.tape;
-        let mixed = ops::power_mean(tape, &maps.iter().collect::<Vec<_>>(), self.config.power);
+        let mixed = ops::power_norm(tape, &maps.iter().collect::<Vec<_>>(), self.config.power);
         let weights = match self.config.mix {
             Mix::Renorm => ops::segment_shares(tape, &mixed, offsets),
             Mix::Softmax => {

@@ -2,11 +2,12 @@
 //!
 //! Token positions are the time between behaviour and target, in buckets of equal ratio, with a learned vector each, added
 //! to the token; one layer with norms behind the residuals and LeakyReLU; the mean over its outputs. Departures: the paper
-//! concatenates positions and all outputs, which ties the model to one length; the mean is FuxiCTR's default. An empty
+//! concatenates positions and all outputs, which ties the model to one length; the mean is FuxiCTR's default (which concatenates positions too). An empty
 //! history gives zeros, as everywhere, and not the target's own output.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,
+    Builder, Cost, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,
+    check_sizes,
     layers::{Transformer, TransformerConfig},
     ops::{self, Function},
 };
@@ -46,13 +47,11 @@ impl Bst {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] without a layer, or for heads that do not divide the width.
+    /// [`mos_core::Error::Config`] without a layer, or for heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &BstConfig) -> Result<Self> {
         let &BstConfig { layers, heads, feed_forward, dropout } = config;
-        if layers == 0 || feed_forward == 0 {
-            let value = format!("{layers} layers, feed_forward {feed_forward}");
-            return Err(Error::config("bst", value, "must be at least 1 each"));
-        }
+        check_sizes("bst", &[("layers", layers), ("feed_forward", feed_forward)])?;
+        check_rate("bst.dropout", dropout)?;
         let width = builder.width();
         let activation = Some(Function::LeakyRelu);
         let config =

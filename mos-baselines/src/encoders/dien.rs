@@ -6,7 +6,7 @@
 //! the reset gate acts behind it, as in cuDNN.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder,
+    Builder, Cost, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder, check_weight,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -57,12 +57,10 @@ impl Dien {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] for a negative weight.
+    /// [`mos_core::Error::Config`] for a negative weight.
     pub fn new(builder: &mut Builder<'_>, config: &DienConfig) -> Result<Self> {
         let auxiliary = config.auxiliary;
-        if !(auxiliary >= 0.0 && auxiliary.is_finite()) {
-            return Err(Error::config("dien.auxiliary", auxiliary, "must be 0 or more"));
-        }
+        check_weight("dien.auxiliary", auxiliary)?;
         let width = builder.width();
         Ok(Self {
             extract: Gru::new(&mut builder.at("extract")),
@@ -74,7 +72,7 @@ impl Dien {
         })
     }
 
-    /// Each state should know the next behaviour from one of somebody else.
+    /// Each state should know the next behaviour from one drawn from the shard (sometimes, by chance, from its own history).
     fn next_behaviour(&self, pass: &mut Pass<'_>, input: &Input, states: &Mat) {
         let offsets = &input.events.offsets;
         let now: Vec<u32> =

@@ -6,8 +6,8 @@
 //! gradient passes the choice; the full one reaches the chosen behaviours.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Offsets, Pass, Result, SequenceEncoder, engine::BufferId,
-    layers::TargetAttention, ops,
+    Builder, Cost, Error, Init, Input, Interest, Offsets, Pass, Result, SequenceEncoder, check_sizes,
+    engine::BufferId, layers::TargetAttention, ops,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,12 +53,9 @@ impl Eta {
     /// [`Error::Config`] for codes beyond 64 bits, a search for nothing, or heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &EtaConfig) -> Result<Self> {
         let &EtaConfig { bits, top_k, heads, attention, short } = config;
-        if !(1..=64).contains(&bits) || top_k == 0 {
-            return Err(Error::config(
-                "eta",
-                format!("{bits} bits, top {top_k}"),
-                "1 to 64 bits, top 1 or more",
-            ));
+        check_sizes("eta", &[("top_k", top_k)])?;
+        if !(1..=64).contains(&bits) {
+            return Err(Error::config("eta.bits", bits, "must lie between 1 and 64"));
         }
         let width = builder.width();
         Ok(Self {

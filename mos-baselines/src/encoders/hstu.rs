@@ -5,10 +5,11 @@
 //! Y = W_2 dropout(U ∗ LN(A V)) + X; the norms have no weights. The bias is one value for the distance in ranks plus one for
 //! the bucket of the time from a behaviour to what follows the reader, shared by heads, a table of each per block. n is the
 //! fixed `max_length`, so that a score does not depend on padding. Departures: the ranking form interleaves actions; here
-//! the last state meets the target in the head. The time that follows the newest behaviour is that of the prediction.
+//! the last state meets the target in the head; W_2 starts Xavier-normal instead of uniform. The time that follows the newest behaviour is that of the prediction.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder, check_heads,
+    Builder, Cost, Init, Input, Interest, Mat, ParamId, Pass, Result, SequenceEncoder, check_heads,
+    check_rate, check_sizes,
     ops::{self, Activation, Bias, Function, Weighting},
 };
 use serde::{Deserialize, Serialize};
@@ -60,13 +61,12 @@ impl Hstu {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes of 0 or heads that do not divide the width.
+    /// [`mos_core::Error::Config`] for sizes of 0 or heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &HstuConfig) -> Result<Self> {
         let width = builder.width();
         check_heads("hstu.heads", config.heads, width)?;
-        if config.blocks == 0 || config.max_length == 0 {
-            return Err(Error::config("hstu", format!("{config:?}"), "sizes must be at least 1"));
-        }
+        check_sizes("hstu", &[("blocks", config.blocks), ("max_length", config.max_length)])?;
+        check_rate("hstu.dropout", config.dropout)?;
         let block = |i: usize| {
             let mut at = builder.at(&format!("block{i}"));
             Block {

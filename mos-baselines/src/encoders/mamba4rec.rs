@@ -5,11 +5,11 @@
 //! state meets the target in the head. No padding, so nothing has to be kept out of the state.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,
+    Builder, Cost, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,
+    check_sizes,
     layers::{LayerNorm, Linear},
     ops::{self, Activation, Function},
 };
-use mos_data::rng;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -74,13 +74,12 @@ impl Mamba4Rec {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0.
+    /// [`mos_core::Error::Config`] for a size of 0 or a dropout outside [0, 1).
     pub fn new(builder: &mut Builder<'_>, config: &Mamba4RecConfig) -> Result<Self> {
         let &Mamba4RecConfig { layers, state, convolution, expand, dropout } = config;
         let sizes = [("layers", layers), ("state", state), ("convolution", convolution), ("expand", expand)];
-        if let Some((field, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::config(format!("mamba4rec.{field}"), 0, "must be at least 1"));
-        }
+        check_sizes("mamba4rec", &sizes)?;
+        check_rate("mamba4rec.dropout", dropout)?;
         let width = builder.width();
         let mut layer = |i: usize| {
             let mut at = builder.at(&format!("layer{i}"));
@@ -102,7 +101,7 @@ impl Block {
         let (width, state) = (builder.width(), config.state);
         let (channels, rank) = (config.expand * width, width.div_ceil(16));
         // softplus(bias) starts log-uniform in [1e-3, 1e-1].
-        let mut draw = rng::stream(builder.seed(), "init/mamba/delta", &[]);
+        let mut draw = builder.stream("delta.bias");
         let (low, high) = (1e-3f32.ln(), 1e-1f32.ln());
         let mut bias = || (low + (high - low) * draw.random::<f32>()).exp().exp_m1().ln();
         let bias = (0..channels).map(|_| bias()).collect();

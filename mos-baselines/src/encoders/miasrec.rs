@@ -12,6 +12,7 @@
 
 use mos_core::{
     Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,
+    check_rate, check_sizes,
     layers::{LayerNorm, Linear, Transformer, TransformerConfig},
     ops::{self, Activation, Function},
 };
@@ -69,9 +70,10 @@ impl MiaSRec {
     /// [`Error::Config`] for sizes of 0, β outside [0, 1], or heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &MiaSRecConfig) -> Result<Self> {
         let &MiaSRecConfig { session, layers, heads, feed_forward, beta, dropout, .. } = config;
-        if [session, layers, feed_forward].contains(&0) || !(0.0..=1.0).contains(&beta) {
-            let message = "needs sizes of at least 1 and beta in [0, 1]";
-            return Err(Error::config("miasrec", format!("{config:?}"), message));
+        check_sizes("miasrec", &[("session", session), ("layers", layers), ("feed_forward", feed_forward)])?;
+        check_rate("miasrec.dropout", dropout)?;
+        if !(0.0..=1.0).contains(&beta) {
+            return Err(Error::config("miasrec.beta", beta, "must lie in [0, 1]"));
         }
         let width = builder.width();
         let activation = Some(Function::Gelu);

@@ -11,6 +11,7 @@
 
 use mos_core::{
     Builder, Cost, Error, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder,
+    check_rate, check_sizes,
     engine::BufferId,
     layers::{LayerNorm, TargetAttention},
     ops,
@@ -82,8 +83,10 @@ impl Mirrn {
     /// [`Error::Config`] for sizes of 0, codes beyond 64 bits, or heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &MirrnConfig) -> Result<Self> {
         let &MirrnConfig { bits, top_k, local, positions, heads, attention, short, .. } = config;
-        if !(1..=64).contains(&bits) || [top_k, local, positions].contains(&0) {
-            return Err(Error::config("mirrn", format!("{config:?}"), "1 to 64 bits, all sizes at least 1"));
+        check_sizes("mirrn", &[("top_k", top_k), ("local", local), ("positions", positions)])?;
+        check_rate("mirrn.dropout", config.dropout)?;
+        if !(1..=64).contains(&bits) {
+            return Err(Error::config("mirrn.bits", bits, "must lie between 1 and 64"));
         }
         let width = builder.width();
         let mut branch = |name: &str| {

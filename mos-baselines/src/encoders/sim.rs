@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mos_core::{
     Builder, Cost, Error, Events, Init, Input, Interest, ItemIndex, Offsets, ParamId, Pass, Result,
-    SequenceEncoder,
+    SequenceEncoder, check_weight,
     layers::{Mlp, TargetAttention},
     ops::{self, Activation},
 };
@@ -85,9 +85,7 @@ impl Sim {
         if top_k == 0 {
             return Err(Error::config("sim.top_k", 0, "must be at least 1"));
         }
-        if !(search_loss >= 0.0 && search_loss.is_finite()) {
-            return Err(Error::config("sim.search_loss", search_loss, "must be 0 or more"));
-        }
+        check_weight("sim.search_loss", search_loss)?;
         let width = builder.width();
         let searcher = match search {
             Search::Soft => Searcher::Soft {

@@ -7,7 +7,7 @@
 //! returns and no others, with keys and values folded: the same function.
 
 use mos_core::{
-    Builder, Cost, Error, Input, Interest, Pass, Result, SequenceEncoder,
+    Builder, Cost, Input, Interest, Pass, Result, SequenceEncoder, check_rate, check_sizes,
     layers::{Linear, Transformer, TransformerConfig},
     ops::{self, Activation},
 };
@@ -48,14 +48,11 @@ impl TransAct {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] without a layer or column, or for heads that do not divide 2 d.
+    /// [`mos_core::Error::Config`] without a layer or column, or for heads that do not divide 2 d.
     pub fn new(builder: &mut Builder<'_>, config: &TransActConfig) -> Result<Self> {
         let &TransActConfig { layers, heads, feed_forward, first_k, dropout } = config;
-        for (field, value) in [("layers", layers), ("feed_forward", feed_forward), ("first_k", first_k)] {
-            if value == 0 {
-                return Err(Error::config(format!("transact.{field}"), 0, "must be at least 1"));
-            }
-        }
+        check_sizes("transact", &[("layers", layers), ("feed_forward", feed_forward), ("first_k", first_k)])?;
+        check_rate("transact.dropout", dropout)?;
         let width = builder.width();
         let config = TransformerConfig {
             field: "transact.heads",

@@ -8,7 +8,7 @@
 //! level a shard; at token level the shared experts read the whole history.
 
 use mos_core::{
-    Builder, Error, Init, Mat, Params, Pass, Result, StateUpdate,
+    Builder, Error, Init, Mat, Params, Pass, Result, StateUpdate, check_weight,
     engine::BufferId,
     layers::Linear,
     ops::{self, Activation, Function},
@@ -55,6 +55,7 @@ impl Gate for DeepSeek {
 
     fn new(builder: &mut Builder<'_>, experts: usize, _: Level, config: &DeepSeekConfig) -> Result<Self> {
         check_top_k(Self::NAME, config.top_k, experts)?;
+        check_weight("deepseek.balance", config.balance)?;
         if !(config.rate >= 0.0 && config.rate.is_finite()) {
             return Err(Error::config("deepseek.rate", config.rate, "must be 0 or more"));
         }

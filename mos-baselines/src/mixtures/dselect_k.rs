@@ -7,7 +7,7 @@
 //! normal with the published spread; E must be a power of two, so that no selector can point at nobody.
 
 use mos_core::{
-    Builder, Error, Init, Offsets, Pass, Result,
+    Builder, Error, Init, Offsets, Pass, Result, check_weight,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -51,6 +51,7 @@ impl Gate for DSelectK {
         if experts < 2 || !experts.is_power_of_two() {
             return Err(Error::config("dselect-k.experts", experts, "must be a power of two, at least 2"));
         }
+        check_weight("dselect-k.entropy", config.entropy)?;
         if config.selectors == 0 {
             return Err(Error::config("dselect-k.selectors", 0, "must be at least 1"));
         }

@@ -8,7 +8,7 @@
 //! level the shard, in training alone.
 
 use mos_core::{
-    Builder, Pass, Result,
+    Builder, Pass, Result, check_weight,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -52,6 +52,7 @@ impl Gate for GShard {
     fn new(builder: &mut Builder<'_>, experts: usize, _: Level, config: &GShardConfig) -> Result<Self> {
         let &GShardConfig { top_k, balance, capacity: factor } = config;
         let capacity = Capacity { top_k, experts, factor }.check(Self::NAME)?;
+        check_weight("gshard.balance", balance)?;
         let input = 2 * builder.width();
         Ok(Self { linear: Linear::new(builder, input, experts), capacity, balance })
     }

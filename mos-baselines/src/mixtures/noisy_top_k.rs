@@ -5,7 +5,7 @@
 //! drawn again). Noise in training alone. Departure: both losses are taken over each shard of a batch.
 
 use mos_core::{
-    Builder, Init, Mat, Pass, Result,
+    Builder, Init, Mat, Pass, Result, check_weight,
     layers::Linear,
     ops::{self, Activation, Function},
 };
@@ -49,6 +49,8 @@ impl Gate for NoisyTopK {
 
     fn new(builder: &mut Builder<'_>, experts: usize, _: Level, config: &NoisyTopKConfig) -> Result<Self> {
         check_top_k(Self::NAME, config.top_k, experts)?;
+        check_weight("noisy-top-k.importance", config.importance)?;
+        check_weight("noisy-top-k.load", config.load)?;
         let input = 2 * builder.width();
         let mut zeros = |name: &str| Linear::starting_at(&mut builder.at(name), input, experts, Init::Zeros);
         Ok(Self { clean: zeros("clean"), noise: zeros("noise"), experts, config: config.clone() })

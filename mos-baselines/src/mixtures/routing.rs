@@ -46,9 +46,7 @@ impl Decisions<'_> {
                 ops::concat(tape, &[target, &mean])
             }
             Level::Token => {
-                let lengths = events.offsets.lengths().enumerate();
-                let samples: Vec<u32> = lengths.flat_map(|(b, n)| std::iter::repeat_n(b as u32, n)).collect();
-                let targets = ops::gather_rows(tape, target, &samples);
+                let targets = ops::gather_rows(tape, target, &events.offsets.segment_of_rows());
                 ops::concat(tape, &[rows, &targets])
             }
         }

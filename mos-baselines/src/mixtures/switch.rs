@@ -6,7 +6,7 @@
 //! what overflows is read by no expert (but by the short branch); no noise on the gate's input.
 
 use mos_core::{
-    Builder, Pass, Result,
+    Builder, Pass, Result, check_weight,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -49,6 +49,8 @@ impl Gate for Switch {
 
     fn new(builder: &mut Builder<'_>, experts: usize, _: Level, config: &SwitchConfig) -> Result<Self> {
         let capacity = Capacity { top_k: 1, experts, factor: config.capacity }.check(Self::NAME)?;
+        check_weight("switch.balance", config.balance)?;
+        check_weight("switch.z_loss", config.z_loss)?;
         let input = 2 * builder.width();
         Ok(Self { linear: Linear::new(builder, input, experts), capacity, config: config.clone() })
     }

@@ -31,7 +31,7 @@ impl Router {
             unit => self.assign_units(&vectors, codes, events, unit),
         };
         let mut targets: Vec<u16> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
-        if pass.is_training() && self.config.theme_dropout > 0.0 {
+        if pass.is_step() && self.config.theme_dropout > 0.0 {
             for target in &mut targets {
                 if pass.rng.random::<f32>() < self.config.theme_dropout {
                     *target = NO_THEME;

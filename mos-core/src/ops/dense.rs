@@ -360,21 +360,25 @@ pub fn columns(tape: &mut Tape, x: &Mat, from: usize, width: usize) -> Mat {
 }
 
 /// (Σ_i x_i^p)^(1/p) element by element over matrices of one shape with positive values.
-pub fn power_mean(tape: &mut Tape, parts: &[&Mat], p: f32) -> Mat {
+pub fn power_norm(tape: &mut Tape, parts: &[&Mat], p: f32) -> Mat {
     let shape = (parts[0].rows(), parts[0].cols());
-    assert!(parts.iter().all(|m| (m.rows(), m.cols()) == shape), "power_mean: shapes differ");
+    assert!(parts.iter().all(|m| (m.rows(), m.cols()) == shape), "power_norm: shapes differ");
     tape.record(
         parts,
         shape,
         |v| {
-            let at = |i: usize| v.iter().map(|part| part[i].powf(p)).sum::<f32>().powf(1.0 / p);
+            // In units of the largest part: small numbers have no power.
+            let at = |i: usize| {
+                let most = v.iter().map(|part| part[i]).fold(f32::MIN_POSITIVE, f32::max);
+                most * v.iter().map(|part| (part[i] / most).powf(p)).sum::<f32>().powf(1.0 / p)
+            };
             let out: Vec<f32> = (0..shape.0 * shape.1).map(at).collect();
             (out.clone(), out)
         },
         move |back, out| {
             for (grad, x) in back.grads.iter_mut().zip(back.values.iter()) {
                 for i in 0..out.len() {
-                    grad[i] += back.out[i] * (x[i] / out[i].max(f32::MIN_POSITIVE)).powf(p - 1.0);
+                    grad[i] += back.out[i] * (x[i] / out[i]).powf(p - 1.0);
                 }
             }
         },

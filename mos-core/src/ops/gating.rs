@@ -100,7 +100,8 @@ pub fn square_logsumexp(tape: &mut Tape, x: &Mat) -> Mat {
 }
 
 /// The smooth load of noisy top-k gating (Shazeer et al. 2017): the probability that expert e stays among the k best when
-/// its own noise is drawn again, Φ((clean_e − the k-th best noisy logit of the others) / spread_e).
+/// its own noise is drawn again, Φ((clean_e − the k-th best noisy logit of the others) / spread_e). A spread counts as at
+/// least 1e-6.
 ///
 /// # Shapes
 /// `clean, noisy, spread: [R, E]` → `[R, E]`; ones where k = E
@@ -121,14 +122,14 @@ pub fn top_k_probability(tape: &mut Tape, clean: &Mat, noisy: &Mat, spread: &Mat
                 return (vec![1.0; rows * experts], Vec::new());
             }
             let rivals: Vec<usize> = v[1].chunks(experts).flat_map(rival).collect();
-            let score = |i: usize| (v[0][i] - v[1][i / experts * experts + rivals[i]]) / v[2][i];
+            let score = |i: usize| (v[0][i] - v[1][i / experts * experts + rivals[i]]) / v[2][i].max(TINY);
             let out = (0..rows * experts).map(|i| normal(f64::from(score(i))).0 as f32).collect();
             (out, rivals)
         },
         move |back, rivals| {
             for (i, rival) in rivals.iter().enumerate() {
                 let rival = i / experts * experts + rival;
-                let spread = back.values[2][i];
+                let spread = back.values[2][i].max(TINY);
                 let z = (back.values[0][i] - back.values[1][rival]) / spread;
                 let g = back.out[i] * normal(f64::from(z)).1 as f32 / spread;
                 back.grads[0][i] += g;
@@ -138,6 +139,9 @@ pub fn top_k_probability(tape: &mut Tape, clean: &Mat, noisy: &Mat, spread: &Mat
         },
     )
 }
+
+/// Least spread.
+const TINY: f32 = 1e-6;
 
 /// Distribution function and density of the standard normal distribution.
 fn normal(x: f64) -> (f64, f64) {

@@ -16,7 +16,7 @@ mod tests;
 pub use attention::{attend, best_rows, din_hidden, head_project, stacked_linear};
 pub use dense::{
     Activation, Function, add, columns, concat, dropout, gather_rows, layer_norm, linear, map, matmul_nt,
-    mix, mul, normalize_rows, power_mean, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
+    mix, mul, normalize_rows, power_norm, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
     softmax_rows, subtract, sum_gathered,
 };
 pub use fourier::hilbert;
@@ -72,7 +72,8 @@ pub(crate) fn add_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize
 /// for exp(r) (Cephes), 2^n by its bits. Below −87 the result is about 1e-38 instead of less.
 #[inline]
 pub(crate) fn exp_of_negative(x: f32) -> f32 {
-    let x = x.max(-87.0);
+    // Not `max`: what is not a number is to stay so.
+    let x = if x < -87.0 { -87.0 } else { x };
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
     let n = shifted - 12_582_912.0;

@@ -392,6 +392,7 @@ fn exp_is_that_of_the_library() {
         assert!((found - exact).abs() <= 2.5e-7 * exact, "exp({x}) is {exact}, not {found}");
     }
     assert!(exp_of_negative(-1e9) < 2e-38 && exp_of_negative(0.0) == 1.0);
+    assert!(exp_of_negative(f32::NAN).is_nan());
 }
 
 #[test]

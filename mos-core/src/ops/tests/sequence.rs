@@ -52,7 +52,10 @@ fn gradients_of_sequence_operations() {
     check_gradients(&[m(9, 2, 1)], |t, v| segment_softmax(t, &v[0], &o));
     check_gradients(&[positive(9, 2, 1)], |t, v| segment_shares(t, &v[0], &o));
     check_gradients(&[m(9, 2, 1), m(9, 6, 2)], |t, v| segment_head_sums(t, &v[0], &v[1], &o));
-    check_gradients(&[positive(4, 3, 1), positive(4, 3, 2)], |t, v| power_mean(t, &[&v[0], &v[1]], 4.0));
+    check_gradients(&[positive(4, 3, 1), positive(4, 3, 2)], |t, v| power_norm(t, &[&v[0], &v[1]], 4.0));
+    let small = Mat::new(1, 1, vec![1e-3]);
+    let norm = power_norm(&mut Tape::scoring(), &[&small, &small], 40.0).values()[0];
+    assert!((norm - 1e-3 * 2f32.powf(1.0 / 40.0)).abs() < 1e-8, "{norm}");
     check_gradients(&[m(9, 6, 1), m(2, 6, 2)], |t, v| gru(t, &v[0], &v[1], None, &o));
     check_gradients(&[m(9, 6, 1), m(2, 6, 2), m(9, 1, 3)], |t, v| gru(t, &v[0], &v[1], Some(&v[2]), &o));
     check_gradients(&[m(9, 3, 1), m(4, 3, 2), m(1, 3, 3)], |t, v| causal_conv(t, &v[0], &v[1], &v[2], &o));
