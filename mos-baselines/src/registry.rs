@@ -302,7 +302,7 @@ impl Registry {
         let gshard = |top_k, capacity| GShardConfig { top_k, capacity, ..GShardConfig::default() };
         self.mixture(
             "gshard",
-            "GShard at sequence level, with the short branch that MoS has",
+            "GShard at sequence level, all 4 of 4 experts, with the short branch that MoS has",
             GatedConfig { gate: gshard(4, 0.0), ..GatedConfig::default() },
             gated::build::<GShard>,
         );

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use mos_baselines::{Registry, Spec};
+use mos_baselines::{Registry, Spec, conformance};
 use mos_core::{Cost, CtrModel, ModelConfig};
 use mos_data::{Batch, Catalog};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// MACs of one sample with a history of `length`, item vectors of `width`.
@@ -39,7 +40,7 @@ fn sets() -> [(&'static str, usize, Vec<Row>); 2] {
     let din = json!({"hidden": [512, 256]});
     let twin = |a: usize| json!({"heads": 1, "top_k": 100, "attention": a, "short": 49});
     let sdim = json!({"hashes": 32, "bits": 2, "heads": 1, "attention": 256, "short": 49});
-    let transact = |layers: usize| json!({"layers": layers, "heads": 1, "feed_forward": 512});
+    let transact = |layers: usize, first_k: usize| json!({"layers": layers, "heads": 1, "feed_forward": 512, "first_k": first_k});
     let mamba = json!({"state": 32});
     [
         (
@@ -49,7 +50,7 @@ fn sets() -> [(&'static str, usize, Vec<Row>); 2] {
                 ("din", din.clone(), [39.36, 78.72, 196.80, 393.60]),
                 ("twin", twin(512), [19.94, 33.10, 72.58, 138.37]),
                 ("sdim", sdim.clone(), [4.13, 4.95, 7.41, 11.50]),
-                ("transact", transact(4), [230.2, 501.4, 1560.6, 4145.2]),
+                ("transact", transact(4, 3), [230.2, 501.4, 1560.6, 4145.2]),
                 ("mamba4rec", mamba.clone(), [27.57, 55.14, 137.86, 275.71]),
             ],
         ),
@@ -60,11 +61,31 @@ fn sets() -> [(&'static str, usize, Vec<Row>); 2] {
                 ("din", din, [52.47, 104.95, 262.37, 524.74]),
                 ("twin", twin(128), [7.46, 12.39, 27.17, 51.81]),
                 ("sdim", sdim, [6.18, 7.41, 11.10, 17.24]),
-                ("transact", transact(1), [106.0, 227.3, 683.5, 1751.0]),
+                ("transact", transact(1, 1), [106.0, 227.3, 683.5, 1751.0]),
                 ("mamba4rec", mamba, [58.87, 117.73, 294.34, 588.67]),
             ],
         ),
     ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    /// At lengths where windows, searches and blocks cut.
+    #[test]
+    fn what_is_stated_is_executed(
+        lengths in prop::collection::vec(prop_oneof![Just(0usize), 1usize..20, 45usize..70, 125usize..140], 1..5),
+        seed in 0u64..1000,
+    ) {
+        let (registry, batch) = (Registry::default(), conformance::batch(&lengths, seed));
+        for (encoder, ..) in registry.encoders() {
+            for mixture in ["none", "wide", "gshard-bare", "gshard-token", "expert-choice", "mos", "mos-vq"] {
+                let model = conformance::model(&registry, &Spec::new(encoder, mixture), seed).unwrap();
+                let (executed, stated) = (model.score_counted(&batch).unwrap().1, model.stated_cost(&batch).unwrap());
+                prop_assert_eq!(executed, stated.executed(), "{} x {}", encoder, mixture);
+            }
+        }
+    }
 }
 
 #[test]

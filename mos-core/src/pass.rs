@@ -195,3 +195,44 @@ impl Input {
         self.select(tape, &rows, offsets, &samples)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mos_data::rng;
+
+    use super::*;
+
+    /// An expert that is given a part of the samples, in another order, weighs each by its own label.
+    #[test]
+    fn a_click_loss_meets_the_labels_of_its_samples() {
+        let (params, tables, index) = (Params::default(), Tables::default(), ItemIndex { items: Vec::new() });
+        let labels = [1.0, 0.0, 1.0, 1.0];
+        let events = Events {
+            offsets: Offsets::from_lengths([0; 4]),
+            items: Vec::new(),
+            behaviours: Vec::new(),
+            sessions: Vec::new(),
+            times: Vec::new(),
+            targets: vec![0; 4],
+            target_times: vec![0; 4],
+            samples: (0..4).collect(),
+        };
+        let logits = [0.3f32, -1.2, 0.8, 2.0];
+        let loss_of = |samples: &[u32]| {
+            let mut pass =
+                Pass::new(Tape::training(), &params, &tables, &index, rng::stream(1, "tests", &[]));
+            let mine = samples.iter().map(|s| logits[*s as usize]).collect();
+            let events = events.select(&[], Offsets::from_lengths(vec![0; samples.len()]), samples);
+            pass.add_click_loss(1.0, &Mat::new(samples.len(), 1, mine), &events);
+            assert!(pass.losses.is_empty(), "without labels there is nothing to learn");
+            let mut pass = pass.of_step(&labels);
+            let mine = samples.iter().map(|s| logits[*s as usize]).collect();
+            pass.add_click_loss(0.5, &Mat::new(samples.len(), 1, mine), &events);
+            pass.losses.iter().map(|(weight, loss)| weight * loss.values()[0]).sum::<f32>()
+        };
+        let (whole, parts) = (loss_of(&[0, 1, 2, 3]), loss_of(&[3, 1]) + loss_of(&[0, 2]));
+        let bce = |x: f32, y: f32| (1.0 + x.exp()).ln() - x * y;
+        let wanted = logits.iter().zip(labels).map(|(x, y)| bce(*x, y)).sum::<f32>() / 8.0;
+        assert!((whole - wanted).abs() < 1e-6 && (parts - wanted).abs() < 1e-6, "{whole} {parts} {wanted}");
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! Layer norm, then layers of [Mamba block, norm; MLP d → 4 d → d with GELU, residual, norm], as in the published code
 //! (the residual around the block only with more than one layer). Departures: the original ranks all items; here the last
-//! state meets the target in the head. No padding, so nothing has to be kept out of the state.
+//! state meets the target in the head. No padding, so nothing has to be kept out of the state. Dense weights
+//! and the convolution start Xavier-normal as everywhere here (published: N(0, 0.02)).
 
 use mos_core::{
     Builder, Cost, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,

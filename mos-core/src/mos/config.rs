@@ -79,7 +79,8 @@ pub enum RoutingUnit {
 pub enum Assignment {
     /// The nearest code.
     Hard,
-    /// Every behaviour belongs to every run theme, its vector scaled by its membership.
+    /// Every behaviour belongs to every run theme, its vector scaled by its membership (without effect where an encoder
+    /// scales its rows to one length itself).
     Soft,
 }
 

@@ -39,6 +39,9 @@ impl Subject {
         let (index, events) = ItemIndex::of(batch).unwrap();
         let rng = rng::stream(0, "tests", &[]);
         let mut pass = Pass::new(tape, &self.params, &self.tables, &index, rng);
+        if pass.is_training() {
+            pass = pass.of_step(&batch.labels);
+        }
         let plan = self.router.plan(&mut pass, &events);
         (events, plan)
     }
