@@ -241,9 +241,7 @@ impl FinalMlp {
         let linear = self.out.forward(pass, &both, Activation::None);
         let bilinear = pass.param(self.bilinear);
         let mapped = ops::head_project(&mut pass.tape, &first, &bilinear, self.heads);
-        let products = ops::mul(&mut pass.tape, &mapped, &second);
-        let ones = Mat::new(products.cols(), 1, vec![1.0; products.cols()]);
-        let bilinear = ops::linear(&mut pass.tape, &products, &ones, None, Activation::None);
+        let bilinear = ops::row_dots(&mut pass.tape, &mapped, &second, 1.0);
         ops::add(&mut pass.tape, &linear, &bilinear)
     }
 

@@ -16,6 +16,8 @@ use mos_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::session::{Target, meet};
+
 /// How mixed attention maps become weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,16 +26,6 @@ pub enum Mix {
     Renorm,
     /// softmax(2 P), as published.
     Softmax,
-}
-
-/// Where the target meets the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// At the end alone: the history's side does not depend on it.
-    Late,
-    /// Inside the attention too.
-    Query,
 }
 
 /// Configuration of [`AttenMixer`].
@@ -162,9 +154,8 @@ impl SequenceEncoder for AttenMixer {
         let both = ops::concat(&mut pass.tape, &[&z, &last]);
         let s = self.session.forward(pass, &both, Activation::None);
         let s = ops::normalize_rows(&mut pass.tape, &s);
-        // No behaviour, no interest: biases alone would give a vector.
-        let there = offsets.lengths().map(|n| f32::from(n > 0)).collect();
-        let s = ops::scale_rows(&mut pass.tape, &s, &Mat::new(offsets.segments(), 1, there));
+        // Biases alone would give a vector.
+        let s = ops::zero_where_empty(&mut pass.tape, &s, offsets);
         Ok(meet(pass, s, &r, 16.0))
     }
 
@@ -184,12 +175,4 @@ impl SequenceEncoder for AttenMixer {
         let ends = self.session.macs(b) + self.target.macs(b) + b * d;
         Ok(Cost::encoder(queries + dense + (levels + 1) * n * d + ends))
     }
-}
-
-/// A vector o and a target r that meets it at the end: o, with the further columns o ∗ r and factor o·r.
-pub(super) fn meet(pass: &mut Pass<'_>, o: Mat, r: &Mat, factor: f32) -> Interest {
-    let sum = Mat::new(o.cols(), 1, vec![factor; o.cols()]);
-    let product = ops::mul(&mut pass.tape, &o, r);
-    let dot = ops::linear(&mut pass.tape, &product, &sum, None, Activation::None);
-    Interest { vectors: vec![o], evidence: vec![product, dot] }
 }

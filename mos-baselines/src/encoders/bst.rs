@@ -6,14 +6,14 @@
 //! history gives zeros, as everywhere, and not the target's own output.
 
 use mos_core::{
-    Builder, Cost, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,
+    Builder, Cost, Init, Input, Interest, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,
     check_sizes,
     layers::{Transformer, TransformerConfig},
     ops::{self, Function},
 };
 use serde::{Deserialize, Serialize};
 
-/// Buckets of the time between a behaviour and the target: floor(ln(max(1, seconds)) / 0.301), up to e^19 seconds.
+/// Buckets of the time between a behaviour and the target ([`ops::gap_bucket`]), up to e^19 seconds.
 const GAPS: usize = 64;
 
 /// Configuration of [`Bst`].
@@ -65,10 +65,9 @@ impl Bst {
 /// Bucket of each token: behaviours by their distance in time, 0 for the target behind them.
 fn buckets(input: &Input) -> Vec<u32> {
     let events = &input.events;
-    let bucket = |gap: i64| ((gap.max(1) as f32).ln() / 0.301) as usize;
     let mut out = Vec::new();
     for (range, target) in events.offsets.ranges().zip(&events.target_times) {
-        out.extend(events.times[range].iter().map(|t| 1 + bucket(target - t).min(GAPS - 1) as u32));
+        out.extend(events.times[range].iter().map(|t| 1 + ops::gap_bucket(target - t, GAPS) as u32));
         out.push(0);
     }
     out
@@ -90,9 +89,7 @@ impl SequenceEncoder for Bst {
         }
         let mean = ops::segment_mean(&mut pass.tape, &tokens, &offsets);
         // Without a history there is no interest, whatever the target's own token says.
-        let there = input.events.offsets.lengths().map(|n| f32::from(n > 0)).collect();
-        let there = Mat::new(mean.rows(), 1, there);
-        Ok(Interest::one(ops::scale_rows(&mut pass.tape, &mean, &there)))
+        Ok(Interest::one(ops::zero_where_empty(&mut pass.tape, &mean, &input.events.offsets)))
     }
 
     fn wants_positions(&self) -> bool {

@@ -82,13 +82,11 @@ impl Dien {
         }
         let next: Vec<u32> = now.iter().map(|r| r + 1).collect();
         let other: Vec<u32> = now.iter().map(|_| pass.rng.random_range(0..offsets.rows() as u32)).collect();
-        let ones = Mat::new(self.width, 1, vec![1.0; self.width]);
         let tape = &mut pass.tape;
         let states = ops::gather_rows(tape, states, &now);
         let losses = [(next, 1.0), (other, 0.0)].map(|(rows, label)| {
             let behaviours = ops::gather_rows(tape, &input.rows, &rows);
-            let products = ops::mul(tape, &states, &behaviours);
-            let logits = ops::linear(tape, &products, &ones, None, Activation::None);
+            let logits = ops::row_dots(tape, &states, &behaviours, 1.0);
             ops::bce_with_logits(tape, &logits, &vec![label; now.len()])
         });
         let loss = ops::sum_scalars(tape, &[(&losses[0], 0.5), (&losses[1], 0.5)]);

@@ -18,7 +18,7 @@ use mos_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::attenmixer::{Target, meet};
+use super::session::{Target, meet};
 
 /// Temperature of the score.
 const TEMPERATURE: f32 = 0.07;

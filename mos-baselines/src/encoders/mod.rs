@@ -11,6 +11,7 @@ pub mod mean;
 pub mod miasrec;
 pub mod mirrn;
 pub mod sdim;
+pub mod session;
 mod short_term;
 pub mod sim;
 pub mod transact;

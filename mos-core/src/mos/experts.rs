@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, plan::Plan};
 use crate::{
     Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables, Tape, cost,
+    StateUpdate, StepInfo, Tables, cost,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -150,17 +150,6 @@ fn theme_input(pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Input {
     themed
 }
 
-/// Dot products of each row of `x` with the same row of each matrix: `[B, d]` and E times `[B, d]` → `[B, E]`.
-fn row_dots(tape: &mut Tape, x: &Mat, with: &[Mat]) -> Mat {
-    let ones = Mat::new(x.cols(), 1, vec![1.0; x.cols()]);
-    let mut dots = Vec::with_capacity(with.len());
-    for m in with {
-        let products = ops::mul(tape, x, m);
-        dots.push(ops::linear(tape, &products, &ones, None, Activation::None));
-    }
-    ops::concat(tape, &dots.iter().collect::<Vec<_>>())
-}
-
 /// Segments whose theme is `theme`; segments without a theme are empty and belong to none.
 fn segments_of(plan: &Plan, theme: usize) -> Vec<u32> {
     (0..plan.samples.len() as u32).filter(|s| plan.themes[*s as usize] as usize == theme).collect()
@@ -197,7 +186,9 @@ impl SequenceEncoder for Mos {
                 let mut logits = gate.forward(pass, &input.target, Activation::None);
                 let mut temperature = 1.0;
                 if self.config.fusion == Fusion::Attention {
-                    logits = row_dots(&mut pass.tape, &logits, &out.vectors);
+                    let dots = out.vectors.iter().map(|v| ops::row_dots(&mut pass.tape, &logits, v, 1.0));
+                    let dots: Vec<Mat> = dots.collect();
+                    logits = ops::concat(&mut pass.tape, &dots.iter().collect::<Vec<_>>());
                     temperature = (self.width as f32).sqrt();
                 }
                 ops::softmax_rows(&mut pass.tape, &logits, temperature)

@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{add_product, axpy, dot, exp_of_negative};
+use super::{add_product, axpy, dot, exp_of_negative, sigmoid};
 use crate::{Mat, Tape, cost::count};
 
 /// What follows a linear map.
@@ -165,6 +165,16 @@ pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     )
 }
 
+/// scale Σ_i a_ri b_ri of each row.
+///
+/// # Shapes
+/// `a, b: [R, d]` → `[R, 1]`
+pub fn row_dots(tape: &mut Tape, a: &Mat, b: &Mat, scale: f32) -> Mat {
+    let products = mul(tape, a, b);
+    let column = Mat::new(a.cols(), 1, vec![scale; a.cols()]);
+    linear(tape, &products, &column, None, Activation::None)
+}
+
 /// Row r is `x[index[r]]`.
 ///
 /// # Shapes
@@ -282,10 +292,6 @@ impl Function {
             let values = x.iter().map(|x| at(*x).0).collect();
             (values, if slopes { x.iter().map(|x| at(*x).1).collect() } else { Vec::new() })
         }
-        let sigmoid = |x: f32| {
-            let e = exp_of_negative(-x.abs());
-            (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
-        };
         match self {
             Self::Sigmoid => each(x, slopes, |x| {
                 let z = sigmoid(x);

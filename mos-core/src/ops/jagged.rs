@@ -1,6 +1,10 @@
 //! Operations over jagged segments.
 
-use super::{axpy, dense::softmax, dot};
+use super::{
+    axpy,
+    dense::{scale_rows, softmax},
+    dot,
+};
 use crate::{Mat, Offsets, Tape, cost::count};
 
 /// Mean of each segment; an empty one gives zeros. Additions only: nothing is counted.
@@ -34,6 +38,20 @@ pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
 /// Bucket of rank r from the newest: min(buckets - 1, floor(2 log2(r + 1))).
 pub fn position_bucket(rank: usize, buckets: usize) -> usize {
     ((2.0 * ((rank + 1) as f64).log2()) as usize).min(buckets - 1)
+}
+
+/// Bucket of a time gap of equal ratios: floor(ln(max(1, |seconds|)) / 0.301), at most buckets - 1 (HSTU).
+pub fn gap_bucket(seconds: i64, buckets: usize) -> usize {
+    ((seconds.unsigned_abs().max(1) as f32).ln() / 0.301).min(buckets as f32 - 1.0) as usize
+}
+
+/// `x` with zeros for the segments that have no row.
+///
+/// # Shapes
+/// `x: [B, d]` → `[B, d]`
+pub fn zero_where_empty(tape: &mut Tape, x: &Mat, offsets: &Offsets) -> Mat {
+    let there = offsets.lengths().map(|n| f32::from(n > 0)).collect();
+    scale_rows(tape, x, &Mat::new(offsets.segments(), 1, there))
 }
 
 /// Adds to each row the vector of its position, counted from the end of its segment; see [`position_bucket`].

@@ -16,15 +16,15 @@ mod tests;
 pub use attention::{attend, best_rows, din_hidden, head_project, stacked_linear};
 pub use dense::{
     Activation, Function, add, columns, concat, dropout, gather_rows, layer_norm, linear, map, matmul_nt,
-    mix, mul, normalize_rows, power_norm, renormalize_rows, reshape, scale_columns, scale_rows, scatter_rows,
-    softmax_rows, subtract, sum_gathered,
+    mix, mul, normalize_rows, power_norm, renormalize_rows, reshape, row_dots, scale_columns, scale_rows,
+    scatter_rows, softmax_rows, subtract, sum_gathered,
 };
 pub use fourier::hilbert;
 pub use gating::{entropy, smooth_selectors, square_logsumexp, top_k_probability};
 pub use hash::{hash_pool, hash_words, nearest_words, signatures};
 pub use jagged::{
-    add_positions, append_rows, entmax15, last_rows, pool_blocks, position_bucket, segment_dots,
-    segment_head_sums, segment_mean, segment_shares, segment_softmax, weighted_sum,
+    add_positions, append_rows, entmax15, gap_bucket, last_rows, pool_blocks, position_bucket, segment_dots,
+    segment_head_sums, segment_mean, segment_shares, segment_softmax, weighted_sum, zero_where_empty,
 };
 pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
 pub use recurrent::{causal_conv, gru, selective_scan};
@@ -86,4 +86,11 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
     let p = p * r + 0.5;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     (p * r * r + r + 1.0) * power
+}
+
+/// 1 / (1 + exp(−x))
+#[inline]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    let e = exp_of_negative(-x.abs());
+    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }

@@ -1,11 +1,7 @@
 //! Recurrences and convolutions along jagged segments.
 
-use super::{axpy, dot, exp_of_negative};
+use super::{axpy, dot, exp_of_negative, sigmoid};
 use crate::{Mat, Offsets, Tape, cost::count};
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
 
 /// Gated recurrent unit along each segment, from a zero state (Cho et al. 2014, with the reset gate behind the recurrent
 /// product as in cuDNN): u, r = σ(x + h U), c = tanh(x_c + r ∗ (h U_c)), h ← (1 − u) h + u c. `attention [N, 1]` scales u

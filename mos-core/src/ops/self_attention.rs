@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice, linalg::general_mat_mul};
 
-use super::dense::softmax;
+use super::{dense::softmax, gap_bucket, sigmoid};
 use crate::{Mat, Offsets, Tape, cost::count};
 
 /// How scores become weights in [`self_attend`].
@@ -25,16 +25,12 @@ pub enum Weighting {
 /// Query rows that are scored at once: no buffer grows with the square of the length.
 const BLOCK: usize = 64;
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 /// What is added to the score of row i for row j (HSTU), shared by heads.
 #[derive(Clone, Copy, Debug)]
 pub struct Bias<'a> {
     /// `[1, M]`: value `min(|i - j|, M - 1)`.
     pub distance: &'a Mat,
-    /// `[1, T]`: value `min(floor(ln(max(1, |next_i - time_j|)) / 0.301), T - 1)`.
+    /// `[1, T]`: value `gap_bucket(next_i - time_j, T)`.
     pub gap: &'a Mat,
     /// Time of each row `[N]`.
     pub times: &'a [i64],
@@ -208,8 +204,8 @@ struct Clock {
 impl Clock {
     /// Entries of the two tables for rows i and j of the segment that starts at row `start`.
     fn entries(&self, start: usize, i: usize, j: usize, distances: usize, gaps: usize) -> (usize, usize) {
-        let gap = (self.next[start + i] - self.times[start + j]).unsigned_abs().max(1) as f32;
-        (i.abs_diff(j).min(distances - 1), ((gap.ln() / 0.301) as usize).min(gaps - 1))
+        let gap = self.next[start + i] - self.times[start + j];
+        (i.abs_diff(j).min(distances - 1), gap_bucket(gap, gaps))
     }
 
     fn added(clock: Option<&Self>, tables: &[Arc<Vec<f32>>], start: usize, i: usize, j: usize) -> f32 {
