@@ -10,7 +10,16 @@ use serde_json::Value;
 
 use crate::{Registry, Spec, conformance};
 
-/// Compares scores and gradients of the mean click loss with those of `path`; returns the number of values compared.
+/// How well a file's values were met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// Values compared.
+    pub values: usize,
+    /// Largest difference, as a share of its tensor's largest value (of tensors that are not zero but for rounding).
+    pub worst: f32,
+}
+
+/// Compares scores and gradients of the mean click loss with those of `path`.
 ///
 /// The file is a checkpoint of the model that the conformance kit builds (width 8, see [`conformance::model`]). Its metadata
 /// name `encoder` and `mixture`, hold a `batch` (JSON of [`Batch`], users apart), and where they differ from the defaults
@@ -20,7 +29,7 @@ use crate::{Registry, Spec, conformance};
 ///
 /// # Errors
 /// The first difference, or what is wrong with the file, in words.
-pub fn compare(registry: &Registry, path: &Path) -> Result<usize, String> {
+pub fn compare(registry: &Registry, path: &Path) -> Result<Agreement, String> {
     let name = path.file_stem().unwrap_or_default().display();
     let say = |e: &dyn std::fmt::Display| format!("{name}: {e}");
     let bytes = std::fs::read(path).map_err(|e| say(&e))?;
@@ -47,7 +56,8 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<usize, String> {
         let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         Ok(tensor.data().chunks_exact(4).map(float).collect())
     };
-    let close = |what: &str, found: &[f32], wanted: &[f32]| -> Result<usize, String> {
+    let mut agreement = Agreement { values: 0, worst: 0.0 };
+    let mut close = |what: &str, found: &[f32], wanted: &[f32]| -> Result<(), String> {
         if found.len() != wanted.len() {
             return Err(say(&format!("{what}: {} values instead of {}", found.len(), wanted.len())));
         }
@@ -58,11 +68,15 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<usize, String> {
             if !near {
                 return Err(say(&format!("{what}[{i}] is {a}, the reference says {b}")));
             }
+            if largest > 1e-5 {
+                agreement.worst = agreement.worst.max((a - b).abs() / largest);
+            }
         }
-        Ok(found.len())
+        agreement.values += found.len();
+        Ok(())
     };
     let scores = model.score(&batch).map_err(|e| say(&e))?;
-    let mut compared = close("logits", &scores, &values("expected.logits")?)?;
+    close("logits", &scores, &values("expected.logits")?)?;
     let grads: HashMap<String, Vec<f32>> =
         model.gradients(&batch).map_err(|e| say(&e))?.into_iter().collect();
     let compares = |name: &String| file.tensor(&format!("expected.grad.{name}")).is_ok();
@@ -78,9 +92,9 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<usize, String> {
             let width = wanted.len() / rows_of(&file, tensor).max(1);
             found[..width].copy_from_slice(&wanted[..width]);
         }
-        compared += close(&format!("gradient of {tensor}"), &found, &wanted)?;
+        close(&format!("gradient of {tensor}"), &found, &wanted)?;
     }
-    Ok(compared)
+    Ok(agreement)
 }
 
 /// Rows of a table.
