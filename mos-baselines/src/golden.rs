@@ -23,8 +23,9 @@ pub struct Agreement {
 ///
 /// The file is a checkpoint of the model that the conformance kit builds (width 8, see [`conformance::model`]). Its metadata
 /// name `encoder` and `mixture`, hold a `batch` (JSON of [`Batch`], users apart), and where they differ from the defaults
-/// the encoder's `options` and the `head`. Tensors `expected.logits` and `expected.grad.<name of the weight>`, one for
-/// each weight that the click loss reaches, are what the reference computed. A value may differ by 5e-6 of itself and of its tensor's largest value: a sum errs by a share of its
+/// the encoder's `options`, the `mixture_options` and the `head`. With `losses` the gradients are of the whole training loss
+/// ([`mos_core::CtrModel::training_gradients`]). Tensors `expected.logits` and `expected.grad.<name of the weight>`, one for
+/// each weight that the loss reaches, are what the reference computed. A value may differ by 5e-6 of itself and of its tensor's largest value: a sum errs by a share of its
 /// largest terms.
 ///
 /// # Errors
@@ -39,6 +40,9 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<Agreement, String> {
     let mut spec = Spec::new(entry("encoder")?, entry("mixture")?);
     if let Some(options) = about.get("options") {
         spec.encoder_options = serde_json::from_str::<Value>(options).map_err(|e| say(&e))?;
+    }
+    if let Some(options) = about.get("mixture_options") {
+        spec.mixture_options = serde_json::from_str::<Value>(options).map_err(|e| say(&e))?;
     }
     let head = match about.get("head") {
         Some(head) => serde_json::from_str(head).map_err(|e| say(&e))?,
@@ -77,8 +81,9 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<Agreement, String> {
     };
     let scores = model.score(&batch).map_err(|e| say(&e))?;
     close("logits", &scores, &values("expected.logits")?)?;
-    let grads: HashMap<String, Vec<f32>> =
-        model.gradients(&batch).map_err(|e| say(&e))?.into_iter().collect();
+    let whole = about.contains_key("losses");
+    let grads = if whole { model.training_gradients(&batch) } else { model.gradients(&batch) };
+    let grads: HashMap<String, Vec<f32>> = grads.map_err(|e| say(&e))?.into_iter().collect();
     let compares = |name: &String| file.tensor(&format!("expected.grad.{name}")).is_ok();
     let reached = |grad: &[f32]| grad.iter().any(|g| *g != 0.0);
     if let Some((missing, _)) = grads.iter().find(|(name, grad)| reached(grad) && !compares(name)) {

@@ -425,11 +425,34 @@ impl CtrModel {
     /// # Errors
     /// Those of the encoder.
     pub fn gradients(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
+        self.gradients_of(batch, false)
+    }
+
+    /// As [`Self::gradients`], of what an optimizer step on `batch` as one shard learns from: with the losses that encoders
+    /// and mixtures add, and with what training draws; without the regulariser of targets.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn training_gradients(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
+        self.gradients_of(batch, true)
+    }
+
+    fn gradients_of(&self, batch: &Batch, of_step: bool) -> Result<Vec<(String, Vec<f32>)>> {
         let (index, events) = ItemIndex::of(batch)?;
         let rng = rng::stream(self.seed, "dropout", &[]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
+        if of_step {
+            pass = pass.of_step(&batch.labels);
+        }
         let (logits, _) = self.forward(&mut pass, events)?;
-        let loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
+        let mut loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
+        if of_step {
+            let own = pass.losses.iter().map(|(weight, own)| (own, *weight));
+            loss = ops::sum_scalars(
+                &mut pass.tape,
+                &std::iter::once((&loss, 1.0)).chain(own).collect::<Vec<_>>(),
+            );
+        }
         let Pass { tape, leaves, .. } = pass;
         let mut grads = tape.backward(&loss)?;
         let mut out: Vec<(String, Vec<f32>)> = Vec::new();

@@ -179,8 +179,10 @@ def bst(w, path, c, layers=1, heads=2, feed_forward=64):
 def sim(w, path, c, top_k=50, heads=2, attention=0, short=0):
     """Pi et al. 2020, soft search: the top k by (W_a q) . (W_b h_t), then target attention."""
     a, b = w.get(f"param.{path}sim.search.query", D, D), w.get(f"param.{path}sim.search.key", D, D)
-    dense(w, f"{path}sim.search.clicks.0", zeros(2 * D), 2 * D)  # weights of the search's own loss: not in use here
-    dense(w, f"{path}sim.search.clicks.1", zeros(2 * D), 1)
+    # What the search learns from, in training: the behaviours weighed by their scores, beside the target.
+    pooled = sum((((c.target @ a) @ (h @ b)) * h for h in c.rows), zeros(D))
+    hidden = torch.relu(dense(w, f"{path}sim.search.clicks.0", torch.cat([c.target, pooled]), 2 * D))
+    w.note("search", dense(w, f"{path}sim.search.clicks.1", hidden, 1)[0])
     scores = [((c.target @ a) @ (h @ b)).item() for h in c.rows]
     found = sorted(largest(scores, top_k))
     long = target_attention(w, f"{path}sim.", c.target, c.rows[found], heads, attention)

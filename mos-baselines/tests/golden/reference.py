@@ -7,6 +7,7 @@ Each file holds random weights under the names of a checkpoint, a batch, and wha
 and the gradients of the mean click loss, `expected.grad.<name>`. tests/golden.rs loads the weights and compares.
 """
 
+import collections
 import copy
 import json
 import math
@@ -25,7 +26,8 @@ LENGTHS = [7, 0, 1, 12, 25, 3]
 class Weights:
     """Leaves by name, drawn when first asked for."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, losses=False):
+        self.losses, self.notes = losses, collections.defaultdict(list)
         self.draw = torch.Generator().manual_seed(seed)
         self.all = {}
 
@@ -38,6 +40,10 @@ class Weights:
             self.all[name] = value.requires_grad_(grad)
         # Computed in double precision: what is compared against should not err itself.
         return self.all[name].double()
+
+    def note(self, what, value):
+        """Keeps a value of one sample for a loss of the model's own."""
+        self.notes[what].append(value)
 
 
 class Context:
@@ -107,6 +113,7 @@ def gshard(encoder, w, c, catalog, top_k=4, short=True):
     pooled = c.rows.mean(0) if len(c.items) else torch.zeros(D, dtype=torch.float64)
     gate = torch.cat([c.target, pooled]) @ w.get("param.encoder.gate.weight", 2 * D, 4) + w.get("param.encoder.gate.bias", 1, 4)[0]
     gate = torch.softmax(gate, 0)
+    w.note("gates", gate)
     outputs = [expert(encoder, w, f"encoder.expert{e}.", c) for e in range(4)]
     chosen = sorted(range(4), key=lambda e: -gate[e].item())[:top_k]
     vector = sum(gate[e] * outputs[e] for e in chosen) / sum(gate[e] for e in chosen)
@@ -143,8 +150,10 @@ def pooled(c, size):
 def mos(encoder, w, c, catalog):
     """Behaviours by their item's theme, the target's theme only, global expert on blocks of 4, short expert."""
     content = w.get("table.encoder.router.content", ITEMS, D, scale=1.0, grad=False)
-    vectors = content @ w.get("param.encoder.router.map", D, D, grad=False)
-    themes = nearest(vectors, w.get("param.encoder.router.codes", CODES, D, grad=False))
+    vectors = content @ w.get("param.encoder.router.map", D, D, grad=w.losses)
+    codes = w.get("param.encoder.router.codes", CODES, D, grad=w.losses)
+    w.note("themes", (c, vectors, codes))
+    themes = nearest(vectors, codes)
     own = themes[c.target_item]
     mine = [t for t in range(len(c.items)) if own is not None and themes[c.items[t]] == own][-40:]
     evidence = 0.25 * math.log(1 + len(mine)) if own is not None else -0.5
@@ -252,7 +261,10 @@ def gshard_token(encoder, w, c, catalog):
 
 
 def switch(encoder, w, c, catalog):
-    p = torch.softmax(affine(w, "encoder.gate", pooled_features(c), 4), 0)
+    logits = affine(w, "encoder.gate", pooled_features(c), 4)
+    p = torch.softmax(logits, 0)
+    w.note("gates", p)
+    w.note("logits", logits)
     first = best(p, 1)[0]
     return [mixed(encoder, w, c, {first: p[first]}), short_branch(encoder, w, c)], []
 
@@ -283,13 +295,13 @@ def dselect_k(encoder, w, c, catalog):
             return torch.zeros_like(x)
         return torch.ones_like(x) if x >= 0.5 else -2 * x**3 + 1.5 * x + 0.5
 
-    weights = {}
-    for e in range(4):
-        weight = 0.0
-        for i in range(2):
-            low, high = step(z[2 * i]), step(z[2 * i + 1])
-            weight = weight + alpha[i] * (low if e & 1 else 1 - low) * (high if e & 2 else 1 - high)
-        weights[e] = weight
+    selectors = []
+    for i in range(2):
+        low, high = step(z[2 * i]), step(z[2 * i + 1])
+        of = [(low if e & 1 else 1 - low) * (high if e & 2 else 1 - high) for e in range(4)]
+        selectors.append(torch.stack(of))
+    w.note("selectors", torch.stack(selectors))
+    weights = {e: sum(alpha[i] * selectors[i][e] for i in range(2)) for e in range(4)}
     return [mixed(encoder, w, c, weights), short_branch(encoder, w, c)], []
 
 
@@ -313,6 +325,7 @@ def deepseek(encoder, w, c, catalog):
     s = torch.sigmoid(affine(w, "encoder.gate", pooled_features(c), 4, bias=False))
     bias = w.get("buffer.encoder.gate.bias", 4, 1, scale=0.3, grad=False)[:, 0]
     two = best(s + bias, 2)
+    w.note("affinity", s)
     routed = mixed(encoder, w, c, {e: s[e] / (s[two[0]] + s[two[1]]) for e in two})
     return [routed + expert(encoder, w, "encoder.shared0.", c), short_branch(encoder, w, c)], []
 
@@ -550,13 +563,59 @@ def irregular_times(batch, seed):
         batch["times"] += later[:-1]
 
 
-def write(file, encoder, mixture, seed, options=None, head=None, irregular=False):
-    w, batch = Weights(seed), some_batch(seed)
+# ---------------------------------------------------------------- losses of models' own: (notes, labels) -> scalar
+
+
+def balance(notes, labels):
+    """E sum_e f_e P_e: share of first choices, mean gate."""
+    gates = torch.stack(notes["gates"])
+    first = torch.nn.functional.one_hot(gates.argmax(1), 4).double().mean(0)
+    return 4 * (first * gates.mean(0)).sum()
+
+
+def z_loss(notes, labels):
+    return torch.logsumexp(torch.stack(notes["logits"]), 1).square().mean()
+
+
+def selector_entropy(notes, labels):
+    """Mean over samples of the sum over selectors of -sum p ln(p + 1e-6)."""
+    p = torch.stack(notes["selectors"])
+    return -(p * torch.log(p + 1e-6)).sum((1, 2)).mean()
+
+
+def shard_balance(notes, labels):
+    """sum_e f_e P_e with f_e = E / (k B) times the samples whose k largest s hold e, P_e the mean of s_e / sum s."""
+    s = torch.stack(notes["affinity"])
+    f = torch.nn.functional.one_hot(s.topk(2, 1).indices, 4).double().sum((0, 1)) * 4 / (2 * len(s))
+    return (f * (s / s.sum(1, keepdim=True)).mean(0)).sum()
+
+
+def search_clicks(notes, labels):
+    return torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(notes["search"]), labels)
+
+
+def theme_information(notes, labels):
+    """Minus the mutual information of the themes of behaviours 1, 2 and 4 apart in one session."""
+    joint = torch.zeros(CODES, CODES, dtype=torch.float64)
+    for c, vectors, codes in notes["themes"]:
+        p = torch.softmax(unit(vectors) @ unit(codes).T / 0.2, 1)
+        for t in range(len(c.items)):
+            for u in [t + lag for lag in (1, 2, 4)]:
+                if u < len(c.items) and c.sessions[t] == c.sessions[u]:
+                    joint = joint + torch.outer(p[c.items[t]], p[c.items[u]])
+    joint = (joint + joint.T) / (2 * joint.sum())
+    share = joint.sum(1)
+    return -(joint * torch.log((joint + 1e-9) / torch.outer(share + 1e-9, share + 1e-9))).sum()
+
+
+def write(file, encoder, mixture, seed, options=None, head=None, irregular=False, mixture_options=None, losses=()):
+    w, batch = Weights(seed, bool(losses)), some_batch(seed)
     if irregular:
         irregular_times(batch, seed)
     out = logits((encoder, options or {}), mixture, head or {"mlp": {}}, w, batch)
     labels = torch.tensor(batch["labels"], dtype=torch.float64)
-    torch.nn.functional.binary_cross_entropy_with_logits(out, labels).backward()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(out, labels)
+    (loss + sum(own(w.notes, labels) for own in losses)).backward()
     tensors = {name: value.detach().contiguous() for name, value in w.all.items()}
     for name, value in w.all.items():
         if value.requires_grad:
@@ -575,6 +634,10 @@ def write(file, encoder, mixture, seed, options=None, head=None, irregular=False
     }
     if head:
         metadata["head"] = json.dumps(head)
+    if mixture_options:
+        metadata["mixture_options"] = json.dumps(mixture_options)
+    if losses:
+        metadata["losses"] = "true"
     if options:
         metadata["options"] = json.dumps(options)
     save_file(tensors, pathlib.Path(__file__).parent / f"{file}.safetensors", metadata)
@@ -621,6 +684,30 @@ FILES = {
         for name, seed in CUT.items()
     },
     **{f"twin-{mixture}": dict(encoder="twin", mixture=mixture, seed=seed) for mixture, seed in MIXTURE_SEEDS.items()},
+    "sim-none-losses": dict(encoder="sim", mixture="none", seed=400, losses=[search_clicks]),
+    "twin-gshard-losses": dict(
+        encoder="twin", mixture="gshard", seed=401, mixture_options={"balance": 1.0}, losses=[balance]
+    ),
+    "twin-switch-losses": dict(
+        encoder="twin",
+        mixture="switch",
+        seed=402,
+        mixture_options={"balance": 1.0, "z_loss": 1.0},
+        losses=[balance, z_loss],
+    ),
+    "twin-dselect-k-losses": dict(
+        encoder="twin", mixture="dselect-k", seed=403, mixture_options={"entropy": 1.0}, losses=[selector_entropy]
+    ),
+    "twin-deepseek-losses": dict(
+        encoder="twin", mixture="deepseek", seed=404, mixture_options={"balance": 1.0}, losses=[shard_balance]
+    ),
+    "twin-mos-losses": dict(
+        encoder="twin",
+        mixture="mos",
+        seed=405,
+        mixture_options={"codebook": {"mutual_information": {"weight": 1.0}}},
+        losses=[theme_information],
+    ),
     "mean-none-dcnv2": dict(encoder="mean", mixture="none", seed=300, head={"dcnv2": {"cross": 2, "hidden": [6, 4]}}),
     "mean-none-final_mlp": dict(
         encoder="mean",
