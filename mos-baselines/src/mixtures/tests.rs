@@ -387,10 +387,10 @@ fn noise_and_limits_between_samples_are_those_of_training_steps() {
 }
 
 /// Renames experts `e` to `to[e]`, columns of the gate included; returns the scores before and after.
-fn permuted(mixture: &str, to: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
+fn permuted(mixture: &str, to: &[usize], seed: u64) -> (Vec<f32>, Vec<f32>) {
     let spec = Spec::new("twin", mixture);
-    let mut model = conformance::model(&Registry::default(), &spec, 3).unwrap();
-    let batch = conformance::batch(&[7, 0, 1, 12, 25, 3], 2);
+    let mut model = conformance::model(&Registry::default(), &spec, seed).unwrap();
+    let batch = conformance::batch(&[7, 0, 1, 12, 25, 3], seed);
     let params = model.params_mut();
     // A gate that starts at zero ties, and ties go to the first.
     let zero: Vec<_> = params.ids().filter(|id| params.get(*id).values().iter().all(|x| *x == 0.0)).collect();
@@ -430,26 +430,49 @@ fn permuted(mixture: &str, to: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
     (before, model.score(&batch).unwrap())
 }
 
-#[test]
-fn experts_have_no_order() {
-    let mixtures = [
-        "gshard",
-        "gshard-bare",
-        "gshard-token",
-        "switch",
-        "switch-token",
-        "expert-choice",
-        "dense",
-        "deepseek",
-        "noisy-top-k",
-    ];
-    let cases = mixtures.map(|m| (m, [2, 0, 3, 1])).into_iter().chain([("dselect-k", [1, 0, 3, 2])]);
-    for (mixture, to) in cases {
-        let (before, after) = permuted(mixture, to);
-        assert!(
-            before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5),
-            "{mixture}: {before:?} {after:?}"
-        );
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn experts_have_no_order(to in Just(vec![0, 1, 2, 3]).prop_shuffle(), seed in 0u64..1000) {
+        let mixtures = [
+            "gshard",
+            "gshard-bare",
+            "gshard-token",
+            "switch",
+            "switch-token",
+            "expert-choice",
+            "dense",
+            "deepseek",
+            "noisy-top-k",
+        ];
+        let flipped = [1, 0, 3, 2];
+        let cases = mixtures.map(|m| (m, &to[..])).into_iter().chain([("dselect-k", &flipped[..])]);
+        for (mixture, to) in cases {
+            let (before, after) = permuted(mixture, to, seed);
+            for (a, b) in before.iter().zip(&after) {
+                prop_assert!((a - b).abs() < 2e-5 * (1.0 + b.abs()), "{mixture}: {before:?} {after:?}");
+            }
+        }
+    }
+
+    /// One decision moved from an expert to one that has at least as many.
+    #[test]
+    fn balance_losses_grow_with_imbalance(mut load in prop::collection::vec(0usize..9, 4), to in 0usize..4, from in 0usize..4) {
+        prop_assume!(load[from] > 0 && from != to && load[to] >= load[from]);
+        let losses = |load: &[usize]| {
+            let chosen: Vec<Vec<usize>> = (0..4).flat_map(|e| vec![vec![e]; load[e]]).collect();
+            let gate = |c: &Vec<usize>| (0..4).map(move |e| if e == c[0] { 0.7 } else { 0.1 }).collect::<Vec<f32>>();
+            let gates = Mat::new(chosen.len(), 4, chosen.iter().flat_map(gate).collect());
+            let mut tape = Tape::scoring();
+            [balance(&mut tape, &gates, &chosen), variation(&mut tape, &gates)].map(|m| m.values()[0])
+        };
+        let before = losses(&load);
+        prop_assert!(before[0] > 1.0 - 1e-5 && before[1] > -1e-5, "least at balance: {before:?}");
+        load[from] -= 1;
+        load[to] += 1;
+        let after = losses(&load);
+        prop_assert!(after[0] > before[0] && after[1] > before[1], "{before:?} {after:?}");
     }
 }
 
