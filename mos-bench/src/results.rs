@@ -251,7 +251,9 @@ impl Results {
     /// # Errors
     /// A file that cannot be read or is no result.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("{}: a finished run writes it (mos-bench alone fills runs/quick)", path.display())
+        })?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 }
