@@ -17,16 +17,15 @@ fn main() {
     let own = root.join(".git").exists();
     let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]).filter(|_| own);
     println!("cargo:rustc-env=MOS_COMMIT={}", commit.unwrap_or_else(|| "unknown".into()));
+    // Relative paths: a build folder that is shared or copied between checkouts would otherwise watch another one.
     for file in ["logs/HEAD", "index"] {
-        if let Some(path) =
-            git(&["rev-parse", "--git-path", file]).map(|p| root.join(p)).filter(|p| own && p.exists())
-        {
-            println!("cargo:rerun-if-changed={}", path.display());
+        if let Some(path) = git(&["rev-parse", "--git-path", file]).filter(|p| own && root.join(p).exists()) {
+            println!("cargo:rerun-if-changed={}", Path::new("..").join(path).display());
         }
     }
     for sources in
         ["mos-data/src", "mos-core/src", "mos-baselines/src", "mos-bench/src", "mos-bench/build.rs"]
     {
-        println!("cargo:rerun-if-changed={}", root.join(sources).display());
+        println!("cargo:rerun-if-changed=../{sources}");
     }
 }
