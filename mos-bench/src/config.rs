@@ -57,12 +57,20 @@ pub struct Experiment {
 
 /// The test samples. Training gets a data set without them.
 #[derive(Clone, Debug)]
-pub struct HeldOut(Vec<Sample>);
+pub struct HeldOut {
+    samples: Vec<Sample>,
+    new: Vec<bool>,
+}
 
 impl HeldOut {
     /// The samples, in the order of the split.
     pub fn samples(&self) -> &[Sample] {
-        &self.0
+        &self.samples
+    }
+
+    /// Of each sample whether its target is an item that training never met.
+    pub fn new_targets(&self) -> &[bool] {
+        &self.new
     }
 }
 
@@ -226,8 +234,10 @@ impl Experiment {
             let what = format!("samples whose history is cut to its last {} behaviours", self.max_length);
             data.card.dropped.insert(what, long as u64);
         }
-        let held_out = HeldOut(std::mem::take(&mut data.splits.test));
-        Ok((data, held_out))
+        let samples = std::mem::take(&mut data.splits.test);
+        let seen = data.seen_in_training();
+        let new = samples.iter().map(|s| !seen[s.item as usize]).collect();
+        Ok((data, HeldOut { samples, new }))
     }
 
     /// The cells of the table, in order: the name of the mixture's column, and what is built.

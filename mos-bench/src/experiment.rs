@@ -251,8 +251,7 @@ fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Ce
         history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32
     });
     [("popularity", popularity), ("repetition", repetition.collect())].map(|(name, scores)| {
-        let runs =
-            experiment.seeds.iter().map(|seed| test_record(*seed, &scores, data, test, false)).collect();
+        let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, held_out, false)).collect();
         let mut cell = Cell::new(name, "none", runs, None);
         // Nothing was drawn, so there is no interval.
         for interval in [&mut cell.auc, &mut cell.gauc].into_iter().flatten() {

@@ -158,7 +158,7 @@ impl Trial<'_> {
             macs,
             params: ParamCount { embedding, dense },
             seconds: started.elapsed().as_secs_f64(),
-            ..test_record(seed, &scores, self.data, samples, true)
+            ..test_record(seed, &scores, held_out, true)
         };
         Ok((record, scores))
     }
@@ -180,10 +180,10 @@ pub fn columns(samples: &[Sample]) -> (Vec<f32>, Vec<u32>) {
 }
 
 /// The metrics of test scores; `logits` = whether a log loss has a meaning.
-pub fn test_record(seed: u64, scores: &[f32], data: &Dataset, test: &[Sample], logits: bool) -> RunRecord {
-    let seen = data.seen_in_training();
-    let new = scores.iter().zip(test).filter(|(_, s)| !seen[s.item as usize]);
-    let (new_scores, new_labels): (Vec<f32>, Vec<f32>) = new.map(|(score, s)| (*score, s.label)).unzip();
+pub fn test_record(seed: u64, scores: &[f32], held_out: &HeldOut, logits: bool) -> RunRecord {
+    let test = held_out.samples();
+    let new = scores.iter().zip(test).zip(held_out.new_targets()).filter(|(_, new)| **new);
+    let (new_scores, new_labels): (Vec<f32>, Vec<f32>) = new.map(|((score, s), _)| (*score, s.label)).unzip();
     let (labels, users) = columns(test);
     let by = |weight| gauc(scores, &labels, &users, weight);
     let main = by(GroupWeight::Impressions);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mos_core::{
     Builder, Cost, Error, Events, Init, Input, Interest, ItemIndex, Offsets, ParamId, Pass, Result,
-    SequenceEncoder, check_weight,
+    SequenceEncoder, check_sizes, check_weight,
     layers::{Mlp, TargetAttention},
     ops::{self, Activation},
 };
@@ -82,9 +82,7 @@ impl Sim {
     /// [`Error::Config`] for hard search without categories, a search for nothing, or heads that do not divide the width.
     pub fn new(builder: &mut Builder<'_>, config: &SimConfig) -> Result<Self> {
         let &SimConfig { search, top_k, heads, attention, search_loss, short } = config;
-        if top_k == 0 {
-            return Err(Error::config("sim.top_k", 0, "must be at least 1"));
-        }
+        check_sizes("sim", &[("top_k", top_k)])?;
         check_weight("sim.search_loss", search_loss)?;
         let width = builder.width();
         let searcher = match search {

@@ -5,7 +5,7 @@
 //! and interest refreshed together instead of asynchronously.
 
 use mos_core::{
-    Builder, Cost, Error, Input, Interest, Pass, Result, SequenceEncoder, layers::TargetAttention,
+    Builder, Cost, Input, Interest, Pass, Result, SequenceEncoder, check_sizes, layers::TargetAttention,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,10 @@ impl Twin {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the heads do not divide the width, or nothing is to be attended to.
+    /// [`mos_core::Error::Config`] if the heads do not divide the width, or nothing is to be attended to.
     pub fn new(builder: &mut Builder<'_>, config: &TwinConfig) -> Result<Self> {
         let &TwinConfig { heads, top_k, attention, short } = config;
-        if top_k == 0 {
-            return Err(Error::config("twin.top_k", 0, "must be at least 1"));
-        }
+        check_sizes("twin", &[("top_k", top_k)])?;
         Ok(Self {
             attention: TargetAttention::new(builder, "twin.heads", heads, attention)?,
             short: ShortTerm::new(builder, "twin.heads", heads, attention, short)?,

@@ -7,7 +7,7 @@
 //! normal with the published spread; E must be a power of two, so that no selector can point at nobody.
 
 use mos_core::{
-    Builder, Error, Init, Offsets, Pass, Result, check_weight,
+    Builder, Error, Init, Offsets, Pass, Result, check_sizes, check_weight,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -52,9 +52,7 @@ impl Gate for DSelectK {
             return Err(Error::config("dselect-k.experts", experts, "must be a power of two, at least 2"));
         }
         check_weight("dselect-k.entropy", config.entropy)?;
-        if config.selectors == 0 {
-            return Err(Error::config("dselect-k.selectors", 0, "must be at least 1"));
-        }
+        check_sizes(Self::NAME, &[("selectors", config.selectors)])?;
         let (input, k, bits) = (2 * builder.width(), config.selectors, experts.ilog2() as usize);
         // Published: uniform in ±γ/100 and ±0.05.
         let spread = |most: f32| Init::Normal(most / 3f32.sqrt());

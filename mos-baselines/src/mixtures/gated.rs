@@ -2,8 +2,8 @@
 //! together. A gate is a file of its own.
 
 use mos_core::{
-    Builder, Cost, Error, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables, cost, ops,
+    Builder, Cost, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder, StateUpdate,
+    StepInfo, Tables, check_sizes, cost, ops,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub trait Gate: Sized + Send + Sync + std::fmt::Debug + 'static {
     /// Builds a gate over this many experts (at least one).
     ///
     /// # Errors
-    /// [`Error::Config`] for options that fit neither each other nor the level.
+    /// [`mos_core::Error::Config`] for options that fit neither each other nor the level.
     fn new(builder: &mut Builder<'_>, experts: usize, level: Level, config: &Self::Config) -> Result<Self>;
 
     /// Decides; in training also adds the gate's losses. The decision of one sample must not depend on others when scoring.
@@ -77,16 +77,14 @@ pub struct Gated<G> {
 /// Builds gate, experts and short branch.
 ///
 /// # Errors
-/// [`Error::Config`] without experts, and those of gate and encoder.
+/// [`mos_core::Error::Config`] without experts, and those of gate and encoder.
 pub fn build<G: Gate>(
     builder: &mut Builder<'_>,
     config: &GatedConfig<G::Config>,
     expert: &mut Expert<'_>,
 ) -> Result<WithShort> {
     let &GatedConfig { experts, short, level, ref gate } = config;
-    if experts == 0 {
-        return Err(Error::config(format!("{}.experts", G::NAME), 0, "must be at least 1"));
-    }
+    check_sizes(G::NAME, &[("experts", experts)])?;
     let width = builder.width();
     let shared = G::shared(gate);
     let gate = G::new(&mut builder.at("gate"), experts, level, gate)?;

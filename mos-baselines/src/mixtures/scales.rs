@@ -1,7 +1,7 @@
 //! `scales`: a global expert on the whole history and a short expert on its end, no themes. The control that MoS must
 //! beat before themes can be said to matter.
 
-use mos_core::{Builder, Error, Result};
+use mos_core::{Builder, Result, check_sizes};
 use serde::{Deserialize, Serialize};
 
 use super::{Expert, none::Alone, short::WithShort};
@@ -23,11 +23,9 @@ impl Default for ScalesConfig {
 /// Builds both experts.
 ///
 /// # Errors
-/// [`Error::Config`] for a short expert of nothing, and those of the encoder.
+/// [`mos_core::Error::Config`] for a short expert of nothing, and those of the encoder.
 pub fn build(builder: &mut Builder<'_>, config: &ScalesConfig, expert: &mut Expert<'_>) -> Result<WithShort> {
-    if config.short == 0 {
-        return Err(Error::config("scales.short", 0, "must be at least 1"));
-    }
+    check_sizes("scales", &[("short", config.short)])?;
     let global = Alone::new(&mut builder.at("global"), &(), expert)?;
     WithShort::around(global, builder, config.short, expert)
 }

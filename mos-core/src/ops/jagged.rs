@@ -1,5 +1,7 @@
 //! Operations over jagged segments.
 
+use std::ops::Range;
+
 use super::{
     axpy,
     dense::{scale_rows, softmax},
@@ -166,51 +168,36 @@ pub fn last_rows(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
     )
 }
 
-/// 1.5-entmax of each segment (Peters et al. 2019): like softmax, but weak scores get exactly nothing. Exact, by sorting.
+/// 1.5-entmax of each segment (Peters et al. 2019), column by column: like softmax, but weak scores get exactly nothing.
+/// Exact, by sorting.
 ///
 /// # Shapes
-/// `scores: [N, 1]` → `[N, 1]`
+/// `scores: [N, H]` → `[N, H]`
 pub fn entmax15(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
-    let n = scores.rows();
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    tape.record(
-        &[scores],
-        (n, 1),
-        |v| {
-            let mut out = vec![0.0; n];
-            for range in of_forward.ranges().filter(|r| !r.is_empty()) {
-                let most = v[0][range.clone()].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let z: Vec<f64> = v[0][range.clone()].iter().map(|a| f64::from(a - most) / 2.0).collect();
-                let mut sorted = z.clone();
-                sorted.sort_by(|a, b| b.total_cmp(a));
-                let (mut sum, mut squares, mut threshold) = (0.0, 0.0, 0.0);
-                for (i, x) in sorted.iter().enumerate() {
-                    let k = (i + 1) as f64;
-                    (sum, squares) = (sum + x, squares + x * x);
-                    let mean = sum / k;
-                    let spread = squares - k * mean * mean;
-                    let tau = mean - ((1.0 - spread) / k).max(0.0).sqrt();
-                    if tau <= *x {
-                        threshold = tau;
-                    }
-                }
-                for (r, z) in range.zip(z) {
-                    out[r] = (z - threshold).max(0.0).powi(2) as f32;
-                }
+    let forward = |scores: &mut [f32]| {
+        let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let z: Vec<f64> = scores.iter().map(|a| f64::from(a - most) / 2.0).collect();
+        let mut sorted = z.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let (mut sum, mut squares, mut threshold) = (0.0, 0.0, 0.0);
+        for (i, x) in sorted.iter().enumerate() {
+            let k = (i + 1) as f64;
+            (sum, squares) = (sum + x, squares + x * x);
+            let mean = sum / k;
+            let spread = squares - k * mean * mean;
+            let tau = mean - ((1.0 - spread) / k).max(0.0).sqrt();
+            if tau <= *x {
+                threshold = tau;
             }
-            (out.clone(), out)
-        },
-        move |back, p| {
-            for range in of_backward.ranges() {
-                let root = |r: usize| p[r].sqrt();
-                let mass: f32 = range.clone().map(root).sum();
-                let along: f32 = range.clone().map(|r| root(r) * back.out[r]).sum();
-                for r in range.filter(|r| p[*r] > 0.0) {
-                    back.grads[0][r] += root(r) * (back.out[r] - along / mass);
-                }
-            }
-        },
-    )
+        }
+        scores.iter_mut().zip(z).for_each(|(p, z)| *p = (z - threshold).max(0.0).powi(2) as f32);
+    };
+    map_segments(tape, scores, offsets, forward, |p, _, g| {
+        let root: Vec<f32> = p.iter().map(|p| p.sqrt()).collect();
+        let mass: f32 = root.iter().sum();
+        let along: f32 = root.iter().zip(g).map(|(r, g)| r * g).sum();
+        root.iter().zip(g).map(|(r, g)| r * (g - along / mass)).collect()
+    })
 }
 
 /// Dot products of each row with its segment's query, head by head.
@@ -248,38 +235,56 @@ pub fn segment_dots(tape: &mut Tape, queries: &Mat, rows: &Mat, offsets: &Offset
     )
 }
 
+/// A map of each column of each segment; `backward` has (values after, values before, gradient of the values after).
+fn map_segments(
+    tape: &mut Tape,
+    x: &Mat,
+    offsets: &Offsets,
+    forward: impl Fn(&mut [f32]),
+    backward: impl Fn(&[f32], &[f32], &[f32]) -> Vec<f32> + 'static,
+) -> Mat {
+    let (n, heads) = (x.rows(), x.cols());
+    assert_eq!(n, offsets.rows(), "map_segments: offsets of other rows");
+    let column = move |values: &[f32], range: &Range<usize>, h: usize| -> Vec<f32> {
+        range.clone().map(|r| values[r * heads + h]).collect()
+    };
+    let columns = move |offsets: &Offsets| -> Vec<(Range<usize>, usize)> {
+        let filled = offsets.ranges().filter(|r| !r.is_empty());
+        filled.flat_map(|r| (0..heads).map(move |h| (r.clone(), h))).collect()
+    };
+    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    tape.record(
+        &[x],
+        (n, heads),
+        |v| {
+            let mut out = vec![0.0; n * heads];
+            for (range, h) in columns(&of_forward) {
+                let mut values = column(&v[0], &range, h);
+                forward(&mut values);
+                range.zip(values).for_each(|(r, y)| out[r * heads + h] = y);
+            }
+            (out.clone(), out)
+        },
+        move |back, out| {
+            for (range, h) in columns(&of_backward) {
+                let [after, before, g] =
+                    [&out[..], &back.values[0][..], back.out].map(|v| column(v, &range, h));
+                let to = backward(&after, &before, &g);
+                range.zip(to).for_each(|(r, to)| back.grads[0][r * heads + h] += to);
+            }
+        },
+    )
+}
+
 /// Softmax over the rows of each segment, column by column.
 ///
 /// # Shapes
 /// `scores: [N, H]` → `[N, H]`
 pub fn segment_softmax(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
-    let (n, heads) = (scores.rows(), scores.cols());
-    assert_eq!(n, offsets.rows(), "segment_softmax: offsets of other rows");
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    tape.record(
-        &[scores],
-        (n, heads),
-        |v| {
-            let mut out = vec![0.0; n * heads];
-            for range in of_forward.ranges() {
-                for h in 0..heads {
-                    let mut column: Vec<f32> = range.clone().map(|r| v[0][r * heads + h]).collect();
-                    softmax(&mut column);
-                    range.clone().zip(column).for_each(|(r, p)| out[r * heads + h] = p);
-                }
-            }
-            (out.clone(), out)
-        },
-        move |back, p| {
-            for range in of_backward.ranges() {
-                for h in 0..heads {
-                    let at = |r: usize| r * heads + h;
-                    let mean: f32 = range.clone().map(|r| p[at(r)] * back.out[at(r)]).sum();
-                    range.clone().for_each(|r| back.grads[0][at(r)] += p[at(r)] * (back.out[at(r)] - mean));
-                }
-            }
-        },
-    )
+    map_segments(tape, scores, offsets, softmax, |p, _, g| {
+        let mean: f32 = p.iter().zip(g).map(|(p, g)| p * g).sum();
+        p.iter().zip(g).map(|(p, g)| p * (g - mean)).collect()
+    })
 }
 
 /// Each value as a share of its segment's sum, column by column; values are positive.
@@ -287,33 +292,15 @@ pub fn segment_softmax(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat 
 /// # Shapes
 /// `values: [N, H]` → `[N, H]`
 pub fn segment_shares(tape: &mut Tape, values: &Mat, offsets: &Offsets) -> Mat {
-    let (n, heads) = (values.rows(), values.cols());
-    assert_eq!(n, offsets.rows(), "segment_shares: offsets of other rows");
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    tape.record(
-        &[values],
-        (n, heads),
-        |v| {
-            let mut out = v[0].to_vec();
-            for range in of_forward.ranges() {
-                for h in 0..heads {
-                    let sum: f32 = range.clone().map(|r| v[0][r * heads + h]).sum();
-                    range.clone().for_each(|r| out[r * heads + h] /= sum);
-                }
-            }
-            (out.clone(), out)
-        },
-        move |back, shares| {
-            for range in of_backward.ranges() {
-                for h in 0..heads {
-                    let at = |r: usize| r * heads + h;
-                    let sum: f32 = range.clone().map(|r| back.values[0][at(r)]).sum();
-                    let mean: f32 = range.clone().map(|r| shares[at(r)] * back.out[at(r)]).sum();
-                    range.clone().for_each(|r| back.grads[0][at(r)] += (back.out[at(r)] - mean) / sum);
-                }
-            }
-        },
-    )
+    let share = |values: &mut [f32]| {
+        let sum: f32 = values.iter().sum();
+        values.iter_mut().for_each(|x| *x /= sum);
+    };
+    map_segments(tape, values, offsets, share, |shares, before, g| {
+        let sum: f32 = before.iter().sum();
+        let mean: f32 = shares.iter().zip(g).map(|(s, g)| s * g).sum();
+        g.iter().map(|g| (g - mean) / sum).collect()
+    })
 }
 
 /// Head h's weights times head h's columns, summed over each segment.

@@ -58,6 +58,7 @@ pub fn self_attend(
     count(heads * (dk + dv) * offsets.lengths().map(|n| pairs(n, causal)).sum::<usize>());
     let sees = move |len: usize, end: usize| if causal { end } else { len };
     let clock = bias.map(|b| Clock { times: b.times.into(), next: b.next.into() });
+    let biased = bias.is_some();
     let weigh = move |added: &dyn Fn(usize, usize) -> f32, scores: &mut Array2<f32>, from: usize| {
         for (r, mut row) in scores.rows_mut().into_iter().enumerate() {
             let i = from + r;
@@ -67,7 +68,10 @@ pub fn self_attend(
             closed.fill(0.0);
             match weighting {
                 Weighting::Softmax { scale } => {
-                    row.iter_mut().enumerate().for_each(|(j, x)| *x = *x * scale + added(i, j));
+                    row.iter_mut().for_each(|x| *x *= scale);
+                    if biased {
+                        row.iter_mut().enumerate().for_each(|(j, x)| *x += added(i, j));
+                    }
                     softmax(row);
                 }
                 Weighting::Silu { scale } => {
