@@ -1,0 +1,48 @@
+//! `mos-bench list`: what can stand in a configuration.
+
+use clap::Args;
+use mos_baselines::Registry;
+use mos_data::sources::SOURCES;
+
+use super::say;
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print the default options of encoders and mixtures too.
+    #[arg(long)]
+    options: bool,
+}
+
+pub(super) fn print(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> {
+    let none = serde_json::Value::Null;
+    let mut text = String::new();
+    for (kind, all) in [
+        ("encoders", registry.encoders().collect::<Vec<_>>()),
+        ("mixtures", registry.mixtures().collect()),
+        ("sources", SOURCES.map(|(name, line)| (name, line, &none)).into()),
+    ] {
+        text += &format!("{kind}\n");
+        for (name, line, defaults) in all {
+            text += &format!("  {name:<15} {line}\n");
+            let defaults = defaults.as_object().filter(|_| args.options).into_iter().flatten();
+            defaults.for_each(|(key, value)| {
+                text += &format!("  {:<15}   {key} = {}\n", "", plain(value));
+            });
+        }
+    }
+    say(&text)
+}
+
+/// A value as its user wrote it: options are f32, whose nearest f64 has many digits.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Number(n) if n.is_f64() => {
+            n.as_f64().map_or(n.to_string(), |x| (x as f32).to_string())
+        }
+        serde_json::Value::Object(fields) => {
+            let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

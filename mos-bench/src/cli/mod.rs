@@ -1,0 +1,64 @@
+//! The command line: one file per command. A crate with plug-ins of its own calls [`main`] with its own registry.
+
+mod data;
+mod list;
+mod run;
+mod table;
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use mos_baselines::Registry;
+
+/// Trains and compares click models on long histories. Without a command: the quick tour on synthetic data.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the experiment of a file.
+    Run(run::ConfiguredRun),
+    /// Print a table of a finished run, whole or in part.
+    Table(table::TableArgs),
+    /// Look at data.
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// List encoders, mixtures and sources.
+    List(list::ListArgs),
+}
+
+/// Runs the command that the process was called with. Exit code 2 = usage or data, 130 = interrupted.
+pub fn main(registry: &Registry) -> ExitCode {
+    match work(Cli::parse(), registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
+    match cli.command {
+        None => run::quick(&cli.run, registry),
+        Some(Command::Run(args)) => run::configured(&args, registry),
+        Some(Command::Table(args)) => table::print(args),
+        Some(Command::Data(command)) => data::work(command),
+        Some(Command::List(args)) => list::print(&args, registry),
+    }
+}
+
+/// Prints to standard output. A reader that has gone away (`| head`) is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
+}
