@@ -44,6 +44,7 @@ fn batch(items: usize, popularity: &str) -> Batch {
         targets: (0..BATCH).map(|_| item()).collect(),
         labels: (0..BATCH).map(|b| (b % 2) as f32).collect(),
         target_times: vec![LENGTH as i64 * 600; BATCH],
+        contexts: Vec::new(),
         offsets: (0..=BATCH).map(|b| b * LENGTH).collect(),
         items: (0..BATCH * LENGTH).map(|_| item()).collect(),
         behaviours: vec![0; BATCH * LENGTH],

@@ -27,6 +27,7 @@ pub fn catalog() -> Arc<Catalog> {
         content: Some(Content { dim: 8, values }),
         themes: Some((0..ITEMS).map(|i| if i == 0 { u16::MAX } else { (i % 8) as u16 }).collect()),
         behaviours: 3,
+        ..Catalog::default()
     })
 }
 

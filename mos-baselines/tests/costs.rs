@@ -22,6 +22,7 @@ fn cost(encoder: &str, options: &Value, width: usize, length: usize) -> Cost {
         targets: vec![1],
         labels: vec![1.0],
         target_times: vec![length as i64],
+        contexts: Vec::new(),
         offsets: vec![0, length],
         items: vec![2; length],
         behaviours: vec![0; length],

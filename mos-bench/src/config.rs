@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
 use mos_core::{Adam, ModelConfig, TrainConfig};
-use mos_data::{
-    Dataset, Sample, TaskConfig, nearest_name, prepare,
-    sources::{Source, synthetic::SyntheticConfig},
-};
+use mos_data::{Dataset, Sample, TaskConfig, nearest_name, prepare, sources::Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -94,9 +91,7 @@ impl Experiment {
         let names = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         Self {
             name: "quick".into(),
-            data: Source::Synthetic {
-                generator: SyntheticConfig { users: 1200, ..SyntheticConfig::default() },
-            },
+            data: Source::new("synthetic", None).with("generator", serde_json::json!({ "users": 1200 })),
             task: None,
             encoders: names(&["mean", "din", "twin", "sdim"]),
             mixtures: names(&["none", "scales", "gshard", "mos", "mos-vq", "random_themes", "oracle_themes"]),
@@ -157,7 +152,9 @@ impl Experiment {
         if let Some(key) = not_finite(&table, "") {
             bail!("{place}: {key} is not a finite number");
         }
-        toml::Value::Table(table).try_into().context(place)
+        let mut experiment: Self = toml::Value::Table(table).try_into().context(place.clone())?;
+        experiment.data = experiment.data.complete().context(place)?;
+        Ok(experiment)
     }
 
     /// Checks what can be checked before any data is read.

@@ -142,6 +142,7 @@ mod tests {
             targets: vec![1],
             labels: vec![1.0],
             target_times: vec![1],
+            contexts: Vec::new(),
             offsets: vec![0, 1],
             items: vec![item],
             behaviours: vec![behaviour],

@@ -487,6 +487,7 @@ mod tests {
             sessions: vec![0; 2 * samples as usize],
             times: vec![0; 2 * samples as usize],
             target_times: vec![1; samples as usize],
+            contexts: Vec::new(),
             truncated: 0,
         };
         let folder = tempfile::tempdir().unwrap();

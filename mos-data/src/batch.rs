@@ -17,6 +17,8 @@ pub struct Batch {
     pub labels: Vec<f32>,
     /// Time of each prediction `[B]`, in seconds.
     pub target_times: Vec<i64>,
+    /// Context `[B, F]`, row-major: one value for each of the catalog's F fields.
+    pub contexts: Vec<u32>,
     /// Borders of the histories `[B + 1]`.
     pub offsets: Vec<usize>,
     /// Item of each behaviour `[N]`.
@@ -44,6 +46,7 @@ impl Dataset {
             batch.targets.push(sample.item);
             batch.labels.push(sample.label);
             batch.target_times.push(sample.time);
+            batch.contexts.extend(self.contexts.of(sample.user, sample.impression));
             batch.items.extend_from_slice(&self.interactions.items()[from..end]);
             batch.behaviours.extend_from_slice(&self.interactions.behaviours()[from..end]);
             batch.sessions.extend_from_slice(&self.sessions[from..end]);
@@ -76,6 +79,7 @@ impl Batch {
     pub fn split(&self, pieces: usize) -> Vec<Batch> {
         let pieces = pieces.clamp(1, self.len().max(1));
         let cut = |p: usize| p * self.len() / pieces;
+        let fields = self.contexts.len() / self.len().max(1);
         (0..pieces)
             .map(|p| {
                 let (a, b) = (cut(p), cut(p + 1));
@@ -85,6 +89,7 @@ impl Batch {
                     targets: self.targets[a..b].to_vec(),
                     labels: self.labels[a..b].to_vec(),
                     target_times: self.target_times[a..b].to_vec(),
+                    contexts: self.contexts[a * fields..b * fields].to_vec(),
                     offsets: self.offsets[a..=b].iter().map(|o| o - from).collect(),
                     items: self.items[from..to].to_vec(),
                     behaviours: self.behaviours[from..to].to_vec(),

@@ -13,6 +13,10 @@ pub struct Catalog {
     pub content: Option<Content>,
     /// Planted theme of each item (synthetic data); `u16::MAX` = none.
     pub themes: Option<Vec<u16>>,
+    /// Further attributes of the items.
+    pub features: Vec<ItemFeature>,
+    /// What is known of a prediction beside user and item, one field each.
+    pub contexts: Vec<ContextField>,
     /// Number of behaviour codes, 0 = none included.
     pub behaviours: usize,
 }
@@ -24,4 +28,45 @@ pub struct Content {
     pub dim: usize,
     /// `[items, dim]`, row-major; row 0 is zero.
     pub values: Vec<f32>,
+}
+
+/// A column of item attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemFeature {
+    /// Name, as in the published file.
+    pub name: String,
+    /// Values.
+    pub values: FeatureValues,
+}
+
+/// Values of an item attribute, one row per item; row 0 is the unknown item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeatureValues {
+    /// One value each.
+    One {
+        /// Value of each item, 0 = none.
+        ids: Vec<u32>,
+        /// Number of values, 0 included.
+        count: usize,
+    },
+    /// Any number of values each.
+    Many {
+        /// Borders `[items + 1]`.
+        offsets: Vec<usize>,
+        /// Values, never 0.
+        ids: Vec<u32>,
+        /// Number of values, 0 included.
+        count: usize,
+    },
+    /// A vector each.
+    Dense(Content),
+}
+
+/// A categorical field of the context of a prediction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextField {
+    /// Name, as in the published file.
+    pub name: String,
+    /// Number of values, 0 = unknown or empty included.
+    pub count: usize,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Card, Catalog, Error, Impression, Interactions, Log, Result, Sessionizer,
+    Card, Catalog, Contexts, Error, Impression, Interactions, Log, Part, Published, Result, Sessionizer,
     rng::{self, hex},
     sessions,
 };
@@ -28,6 +28,8 @@ pub struct Sample {
     pub time: i64,
     /// 1 = click.
     pub label: f32,
+    /// Its row among the contexts of impressions; `u32::MAX` where it is none.
+    pub impression: u32,
 }
 
 /// Training, validation and test samples, split by global time.
@@ -101,6 +103,8 @@ pub enum Cuts {
         /// Start of test.
         test: i64,
     },
+    /// As the set was published, which need not be by time.
+    Published {},
 }
 
 /// How a log becomes a prediction task.
@@ -135,6 +139,8 @@ pub struct Dataset {
     pub sessions: Vec<u32>,
     /// Items; models share them.
     pub catalog: Arc<Catalog>,
+    /// Context of users and impressions.
+    pub contexts: Contexts,
     /// Samples.
     pub splits: Splits,
     /// Raw user ids.
@@ -179,8 +185,19 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
     let ticks_per_second = log.ticks_per_second;
-    let Log { name, mut interactions, impressions, catalog, user_ids, item_ids, mut dropped, bayes, .. } =
-        log;
+    let Log {
+        name,
+        mut interactions,
+        impressions,
+        published,
+        contexts,
+        catalog,
+        user_ids,
+        item_ids,
+        mut dropped,
+        bayes,
+        ..
+    } = log;
     if interactions.users() < 2 {
         return Err(Error::too_few(
             format!("{} user(s) in {name}", interactions.users()),
@@ -190,9 +207,9 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     if task.max_train == Some(0) {
         return Err(Error::config("task.max_train", 0, "must be at least 1"));
     }
-    let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
-    let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
-    let mut unknown = forget_unseen(&mut interactions, &mut targets, &catalog, valid_from);
+    let mut targets = targets(&interactions, impressions, published, bayes.as_deref(), &task.label)?;
+    let cut = split(&mut targets, task.cuts)?;
+    let mut unknown = forget_unseen(&mut interactions, &mut targets, &catalog, cut);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
         // A negative is always a known item, so an unknown positive could be told by that alone.
         let all = targets.len();
@@ -207,25 +224,25 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
             keep_novel(&interactions, &mut targets);
             dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
         }
-        targets =
-            with_negatives(&interactions, &user_ids, targets, per_positive, exponent, valid_from, task.seed)?;
+        targets = with_negatives(&interactions, &user_ids, targets, per_positive, exponent, cut, task.seed)?;
     }
     let mut splits = Splits::default();
     let mut bayes_test = Vec::new();
-    for (i, t) in targets.iter().enumerate() {
-        let end = interactions.before(t.user, t.time) as u32;
+    for t in &targets {
+        let end = t.history.unwrap_or_else(|| interactions.before(t.user, t.time) as u32);
         if (end as usize) < task.min_history {
             *dropped.entry(format!("history shorter than {}", task.min_history)).or_default() += 1;
             continue;
         }
-        let sample = Sample { user: t.user, end, item: t.item, time: t.time, label: t.label };
-        if t.time < valid_from {
-            splits.train.push(sample);
-        } else if t.time < test_from {
-            splits.valid.push(sample);
-        } else {
-            splits.test.push(sample);
-            bayes_test.extend(bayes.as_ref().map(|b| b[i]));
+        let Target { user, item, time, label, impression, .. } = *t;
+        let sample = Sample { user, end, item, time, label, impression };
+        match t.part {
+            Part::Train => splits.train.push(sample),
+            Part::Valid => splits.valid.push(sample),
+            Part::Test => {
+                splits.test.push(sample);
+                bayes_test.extend(t.bayes);
+            }
         }
     }
     if let Some(most) = task.max_train.filter(|m| *m < splits.train.len()) {
@@ -262,12 +279,14 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         ticks_per_second,
     );
     let split_sha256 = split_hash(&splits);
+    let contexts = known_contexts(contexts, &catalog, &splits);
     let bayes_test = bayes.map(|_| bayes_test);
     Ok(Dataset {
         name,
         interactions,
         sessions: session_of,
         catalog: Arc::new(catalog),
+        contexts,
         splits,
         user_ids,
         item_ids,
@@ -279,71 +298,138 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     })
 }
 
-type Targets = (Vec<Impression>, Option<Vec<f64>>);
+/// A prediction on its way to a sample.
+#[derive(Clone, Copy)]
+struct Target {
+    user: u32,
+    item: u32,
+    time: i64,
+    label: f32,
+    part: Part,
+    /// Length of the history, where the set was published with it.
+    history: Option<u32>,
+    /// Row among the log's impressions, `u32::MAX` = none.
+    impression: u32,
+    bayes: Option<f64>,
+}
 
 fn targets(
     x: &Interactions,
     impressions: Option<Vec<Impression>>,
-    bayes: Option<Vec<f64>>,
+    published: Option<Vec<Published>>,
+    bayes: Option<&[f64]>,
     rule: &LabelRule,
-) -> Result<Targets> {
-    let each = |label: &dyn Fn(usize) -> f32| -> Vec<Impression> {
+) -> Result<Vec<Target>> {
+    let target = |user, item, time, label| Target {
+        user,
+        item,
+        time,
+        label,
+        part: Part::Train,
+        history: None,
+        impression: u32::MAX,
+        bayes: None,
+    };
+    let each = |label: &dyn Fn(usize) -> f32| -> Vec<Target> {
         let users = (0..x.users() as u32).flat_map(|u| x.range(u).map(move |i| (u, i)));
-        users
-            .map(|(user, i)| Impression { user, item: x.items()[i], time: x.times()[i], label: label(i) })
-            .collect()
+        users.map(|(user, i)| target(user, x.items()[i], x.times()[i], label(i))).collect()
     };
     match rule {
         LabelRule::Impressions {} => {
             let missing = || Error::config("task.label.from", "impressions", "this log has no impressions");
-            Ok((impressions.ok_or_else(missing)?, bayes))
+            let shown = impressions.ok_or_else(missing)?;
+            let with_row = |(row, i): (usize, &Impression)| Target {
+                part: published.as_ref().map_or(Part::Train, |p| p[row].part),
+                history: published.as_ref().and_then(|p| p[row].history),
+                impression: row as u32,
+                bayes: bayes.map(|b| b[row]),
+                ..target(i.user, i.item, i.time, i.label)
+            };
+            Ok(shown.iter().enumerate().map(with_row).collect())
         }
         LabelRule::Rating { at_least } => {
             let ratings = x.ratings().ok_or_else(|| {
                 Error::config("task.label.from", "rating", "this log has no ratings or labels")
             })?;
-            Ok((each(&|i| f32::from(ratings[i] >= *at_least)), None))
+            Ok(each(&|i| f32::from(ratings[i] >= *at_least)))
         }
-        LabelRule::Negatives { .. } => Ok((each(&|_| 1.0), None)),
+        LabelRule::Negatives { .. } => Ok(each(&|_| 1.0)),
     }
 }
 
-fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
-    match cuts {
-        Cuts::Time { valid, test } if valid < test => Ok((valid, test)),
+/// Gives each target its part. Returns the time of the first cut; `None` where the parts are the published ones.
+fn split(targets: &mut [Target], cuts: Cuts) -> Result<Option<i64>> {
+    let (valid, test) = match cuts {
+        Cuts::Published {} if targets.iter().all(|t| t.part == Part::Train) => {
+            return Err(Error::config(
+                "task.cuts.at",
+                "published",
+                "this log was not published with a split",
+            ));
+        }
+        Cuts::Published {} => return Ok(None),
+        Cuts::Time { valid, test } if valid < test => (valid, test),
         Cuts::Quantile { valid, test }
             if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() =>
         {
             let mut times: Vec<i64> = targets.iter().map(|t| t.time).collect();
             times.sort_unstable();
             let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
-            Ok((at(valid), at(test)))
+            (at(valid), at(test))
         }
         Cuts::Time { valid, test } => {
-            Err(Error::config("task.cuts", format!("{valid}, {test}"), "valid must come before test"))
+            return Err(Error::config(
+                "task.cuts",
+                format!("{valid}, {test}"),
+                "valid must come before test",
+            ));
         }
         Cuts::Quantile { .. } if targets.is_empty() => {
-            Err(Error::too_few("there is nothing to predict", "check task.label"))
+            return Err(Error::too_few("there is nothing to predict", "check task.label"));
         }
         Cuts::Quantile { valid, test } => {
             let message = "valid must come before test, both inside (0, 1)";
-            Err(Error::config("task.cuts", format!("{valid}, {test}"), message))
+            return Err(Error::config("task.cuts", format!("{valid}, {test}"), message));
         }
+    };
+    for t in targets {
+        t.part = match t.time {
+            time if time < valid => Part::Train,
+            time if time < test => Part::Valid,
+            _ => Part::Test,
+        };
     }
+    Ok(Some(valid))
 }
 
-/// Items that first occur at or after the validation cut become the unknown item, unless their content is known.
-/// Returns the share of later targets that are unknown.
-fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &Catalog, cut: i64) -> f64 {
+/// Of each event whether it belongs to the training part: it lies before the cut, or in the history of a training sample.
+fn training_events(x: &Interactions, targets: &[Target], cut: Option<i64>) -> Vec<bool> {
+    if let Some(cut) = cut {
+        return x.times().iter().map(|t| *t < cut).collect();
+    }
+    let mut ends = vec![0usize; x.users()];
+    for t in targets.iter().filter(|t| t.part == Part::Train) {
+        let end = t.history.map_or_else(|| x.before(t.user, t.time), |n| n as usize);
+        ends[t.user as usize] = ends[t.user as usize].max(end);
+    }
+    (0..x.users())
+        .flat_map(|u| (0..x.range(u as u32).len()).map(|i| i < ends[u]).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Items that training does not have become the unknown item, unless their content is known. Returns the share of later
+/// targets that are unknown.
+fn forget_unseen(x: &mut Interactions, targets: &mut [Target], catalog: &Catalog, cut: Option<i64>) -> f64 {
     if catalog.content.is_some() {
         return 0.0;
     }
     let mut seen = vec![false; catalog.items];
-    x.items().iter().zip(x.times()).filter(|(_, t)| **t < cut).for_each(|(i, _)| seen[*i as usize] = true);
-    targets.iter().filter(|t| t.time < cut).for_each(|t| seen[t.item as usize] = true);
+    let training = training_events(x, targets, cut);
+    x.items().iter().zip(training).filter(|(_, t)| *t).for_each(|(i, _)| seen[*i as usize] = true);
+    targets.iter().filter(|t| t.part == Part::Train).for_each(|t| seen[t.item as usize] = true);
     x.items.iter_mut().filter(|i| !seen[**i as usize]).for_each(|i| *i = 0);
     let (mut later, mut unknown) = (0u64, 0u64);
-    for target in targets.iter_mut().filter(|t| t.time >= cut) {
+    for target in targets.iter_mut().filter(|t| t.part != Part::Train) {
         later += 1;
         if !seen[target.item as usize] {
             unknown += 1;
@@ -354,7 +440,7 @@ fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &Cat
 }
 
 /// Leaves the first occurrence of each item with each user.
-fn keep_novel(x: &Interactions, targets: &mut Vec<Impression>) {
+fn keep_novel(x: &Interactions, targets: &mut Vec<Target>) {
     let (mut current, mut first) = (u32::MAX, HashMap::new());
     targets.retain(|t| {
         if t.user != current {
@@ -373,12 +459,12 @@ fn keep_novel(x: &Interactions, targets: &mut Vec<Impression>) {
 fn with_negatives(
     x: &Interactions,
     user_ids: &[String],
-    positives: Vec<Impression>,
+    positives: Vec<Target>,
     per_positive: usize,
     exponent: f64,
-    cut: i64,
+    cut: Option<i64>,
     seed: u64,
-) -> Result<Vec<Impression>> {
+) -> Result<Vec<Target>> {
     if !(1..=1000).contains(&per_positive) {
         return Err(Error::config("task.label.per_positive", per_positive, "must lie between 1 and 1,000"));
     }
@@ -386,7 +472,8 @@ fn with_negatives(
         return Err(Error::config("task.label.exponent", exponent, "must lie in [0, 2]"));
     }
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    for (item, _) in x.items().iter().zip(x.times()).filter(|(i, t)| **i != 0 && **t < cut) {
+    let training = training_events(x, &positives, cut);
+    for (item, _) in x.items().iter().zip(training).filter(|(i, t)| **i != 0 && *t) {
         *counts.entry(*item).or_default() += 1;
     }
     let items: Vec<u32> = counts.keys().copied().collect();
@@ -421,10 +508,29 @@ fn with_negatives(
                     break item;
                 }
             };
-            out.push(Impression { item, label: 0.0, ..positive });
+            out.push(Target { item, label: 0.0, ..positive });
         }
     }
     Ok(out)
+}
+
+/// Values of context that no training sample has become unknown.
+fn known_contexts(mut c: Contexts, catalog: &Catalog, splits: &Splits) -> Contexts {
+    let mut seen: Vec<Vec<bool>> = catalog.contexts.iter().map(|f| vec![false; f.count]).collect();
+    for s in &splits.train {
+        c.of(s.user, s.impression).zip(&mut seen).for_each(|(v, seen)| seen[v as usize] = true);
+    }
+    let forget = |values: &mut [u32], seen: &[Vec<bool>]| {
+        for (i, value) in values.iter_mut().enumerate() {
+            if !seen[i % seen.len()][*value as usize] {
+                *value = 0;
+            }
+        }
+    };
+    let (of_users, of_impressions) = seen.split_at(c.user_fields);
+    forget(&mut c.of_users, of_users);
+    forget(&mut c.of_impressions, of_impressions);
+    c
 }
 
 fn split_hash(splits: &Splits) -> String {

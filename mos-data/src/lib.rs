@@ -26,9 +26,9 @@ pub mod sources;
 
 pub use batch::{Batch, shuffled_order};
 pub use card::Card;
-pub use catalog::{Catalog, Content};
+pub use catalog::{Catalog, Content, ContextField, FeatureValues, ItemFeature};
 pub use dataset::{Cuts, Dataset, LabelRule, Sample, Splits, TaskConfig, prepare};
 pub use error::{Error, Result, nearest_name};
 pub use interactions::{Event, Impression, Interactions};
-pub use log::Log;
+pub use log::{Contexts, Log, Part, Published};
 pub use sessions::{Sessionizer, sessions};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Catalog, Impression, Interactions, rng::hex};
+use crate::{Catalog, FeatureValues, Impression, Interactions, rng::hex};
 
 /// A log as read, before any split.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub struct Log {
     pub interactions: Interactions,
     /// Shown items with their labels, where the log has them.
     pub impressions: Option<Vec<Impression>>,
+    /// Part and history of each impression, where the set was published with them.
+    pub published: Option<Vec<Published>>,
+    /// Context of users and impressions, where the log has any.
+    pub contexts: Contexts,
     /// Items.
     pub catalog: Catalog,
     /// Raw id of each user.
@@ -29,6 +33,51 @@ pub struct Log {
     pub ticks_per_second: i64,
     /// True click probability of each impression (synthetic data).
     pub bayes: Option<Vec<f64>>,
+}
+
+/// Part of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Training.
+    Train,
+    /// Validation.
+    Valid,
+    /// Test.
+    Test,
+}
+
+/// What a published split says of an impression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its part.
+    pub part: Part,
+    /// Its history is this many first events of its user, whatever their times; `None` = those strictly before its time.
+    pub history: Option<u32>,
+}
+
+/// Categorical values that belong to users or to impressions; 0 = unknown or empty. [`Catalog::contexts`] names the
+/// fields, those of users first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contexts {
+    /// Number of fields of a user.
+    pub user_fields: usize,
+    /// `[users, user_fields]`, row-major.
+    pub of_users: Vec<u32>,
+    /// Number of fields of an impression.
+    pub impression_fields: usize,
+    /// `[impressions, impression_fields]`, row-major.
+    pub of_impressions: Vec<u32>,
+}
+
+impl Contexts {
+    /// The values of a prediction, one per field; those of impressions are unknown for `u32::MAX`, which is none.
+    pub fn of(&self, user: u32, impression: u32) -> impl Iterator<Item = u32> {
+        let user = &self.of_users[user as usize * self.user_fields..][..self.user_fields];
+        let row = impression as usize * self.impression_fields;
+        let shown = (0..self.impression_fields)
+            .map(move |f| if impression == u32::MAX { 0 } else { self.of_impressions[row + f] });
+        user.iter().copied().chain(shown)
+    }
 }
 
 impl Log {
@@ -48,8 +97,26 @@ impl Log {
             h.update(i.time.to_le_bytes());
             h.update(i.label.to_le_bytes());
         }
+        for p in self.published.iter().flatten() {
+            h.update([p.part as u8]);
+            h.update(p.history.unwrap_or(u32::MAX).to_le_bytes());
+        }
         self.catalog.categories.iter().flatten().for_each(|v| h.update(v.to_le_bytes()));
         self.catalog.content.iter().flat_map(|c| &c.values).for_each(|v| h.update(v.to_le_bytes()));
+        for feature in &self.catalog.features {
+            h.update((feature.name.len() as u64).to_le_bytes());
+            h.update(&feature.name);
+            match &feature.values {
+                FeatureValues::One { ids, .. } => ids.iter().for_each(|v| h.update(v.to_le_bytes())),
+                FeatureValues::Many { offsets, ids, .. } => {
+                    offsets.iter().for_each(|v| h.update((*v as u64).to_le_bytes()));
+                    ids.iter().for_each(|v| h.update(v.to_le_bytes()));
+                }
+                FeatureValues::Dense(c) => c.values.iter().for_each(|v| h.update(v.to_le_bytes())),
+            }
+        }
+        let contexts = self.contexts.of_users.iter().chain(&self.contexts.of_impressions);
+        contexts.for_each(|v| h.update(v.to_le_bytes()));
         for id in self.user_ids.iter().chain(&self.item_ids).chain(&self.behaviour_names) {
             h.update((id.len() as u64).to_le_bytes());
             h.update(id);

@@ -2,14 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use mos_data::{
-    Cuts, LabelRule, Log, Sessionizer, TaskConfig, prepare,
-    sources::{
-        general::{self, Schema},
-        movielens,
-        taobao::{self, TaobaoItems},
-    },
-};
+use mos_data::{Cuts, LabelRule, Log, Sessionizer, TaskConfig, prepare, sources::Source};
 use proptest::prelude::*;
 
 /// Bytes that look like a table often enough to get far.
@@ -75,9 +68,9 @@ proptest! {
         let shop_rows = text(&|(u, i, l, t)| format!("{u},{i},{t},{}\n", l % 2));
         let schema = write("schema.toml", "user = 1\nitem = 2\ntime = 3\nlabel = 4\nheader = false\n".into());
         let logs = [
-            taobao::read(&write("UserBehavior.csv", taobao_rows), TaobaoItems::Category),
-            movielens::read(&write("u.data", rating_rows)),
-            general::read(&write("shop.csv", shop_rows), &Schema::read(&schema).unwrap()),
+            Source::new("taobao", Some(write("UserBehavior.csv", taobao_rows))).with("items", "category").load(),
+            Source::new("movielens", Some(write("u.data", rating_rows))).load(),
+            Source::new("csv", Some(write("shop.csv", shop_rows))).with("schema", schema.to_str().unwrap()).load(),
         ];
         for log in logs {
             match log {
@@ -101,10 +94,10 @@ proptest! {
         let text = format!("user = 1\nitem = 2\ntime = 3\n{more}header = {header}\nquotes = {quotes}\nseparator = '{separator}'\n");
         std::fs::write(&schema, text).unwrap();
         let mut logs = vec![
-            taobao::read(&file("UserBehavior.csv"), TaobaoItems::Item),
-            general::read(&file("any.csv"), &Schema::read(&schema).unwrap()),
+            Source::new("taobao", Some(file("UserBehavior.csv"))).load(),
+            Source::new("csv", Some(file("any.csv"))).with("schema", schema.to_str().unwrap()).load(),
         ];
-        logs.extend(["u.data", "ratings.dat", "ratings.csv"].map(|name| movielens::read(&file(name))));
+        logs.extend(["u.data", "ratings.dat", "ratings.csv"].map(|name| Source::new("movielens", Some(file(name))).load()));
         for log in logs {
             match log {
                 Ok(log) => try_to_prepare(log),

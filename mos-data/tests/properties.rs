@@ -23,6 +23,8 @@ fn log(rows: &[(u32, u32, i64)]) -> Log {
         name: "random".into(),
         interactions: Interactions::from_events(4, rows.iter().map(event).collect()).unwrap(),
         impressions: None,
+        published: None,
+        contexts: mos_data::Contexts::default(),
         catalog: Catalog { items: 41, behaviours: 1, ..Catalog::default() },
         user_ids: (0..4).map(|u| u.to_string()).collect(),
         item_ids: (0..41).map(|i| i.to_string()).collect(),

@@ -10,12 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use mos_data::{
     LabelRule, Log, prepare,
-    sources::{
-        SOURCES, Source,
-        general::{self, Schema},
-        movielens,
-        taobao::{self, TaobaoItems},
-    },
+    sources::{FORMATS, Source, schema::Schema},
 };
 
 const TAOBAO: &str = "1,2268318,2520377,pv,1511544070\n1,2333346,2520771,buy,1511561733\n\
@@ -42,8 +37,16 @@ impl Folder {
     }
 }
 
+fn read(source: &str, path: &Path) -> mos_data::Result<Log> {
+    Source::new(source, Some(path.to_owned())).load()
+}
+
 fn taobao(path: &Path) -> mos_data::Result<Log> {
-    taobao::read(path, TaobaoItems::Item)
+    read("taobao", path)
+}
+
+fn csv(path: &Path, schema: &Path) -> Source {
+    Source::new("csv", Some(path.to_owned())).with("schema", schema.to_str().unwrap())
 }
 
 /// The rows of a log, in raw ids.
@@ -77,7 +80,8 @@ fn taobao_plain_and_gzip_give_the_same_log() {
     assert_eq!(plain.dropped.values().sum::<u64>(), 2, "strays are counted: {:?}", plain.dropped);
     assert_eq!(plain.catalog.categories, Some(vec![0, 1, 2]));
     assert_eq!(plain.behaviour_names, ["", "pv", "cart", "fav", "buy"]);
-    let categories = taobao::read(folder.0.path(), TaobaoItems::Category).unwrap();
+    let categories =
+        Source::new("taobao", Some(folder.0.path().into())).with("items", "category").load().unwrap();
     assert_eq!(categories.item_ids, ["", "2520377", "2520771"]);
 }
 
@@ -102,14 +106,14 @@ fn the_three_movielens_layouts_give_the_same_log() {
         "movies.csv",
         "movieId,title,genres\r\n242,\"Kolya, the \"\"film\"\"\",Comedy|Drama\r\n7,Twelve,(no genres listed)\r\n",
     );
-    let logs: Vec<Log> = [&tabs, &colons, &csv].map(|f| movielens::read(f.0.path()).unwrap()).into();
+    let logs: Vec<Log> = [&tabs, &colons, &csv].map(|f| read("movielens", f.0.path()).unwrap()).into();
     for log in &logs {
         assert_eq!(log.sha256(), logs[0].sha256());
         assert_eq!(log.catalog.categories, Some(vec![0, 1, 0]));
         assert_eq!(log.interactions.ratings(), Some([5.0, 3.0, 1.0].as_slice()), "in time order");
         assert_eq!(log.user_ids, ["196", "22"]);
     }
-    assert!(movielens::read(Folder::new().0.path()).unwrap_err().to_string().contains("u.data"));
+    assert!(read("movielens", Folder::new().0.path()).unwrap_err().to_string().contains("u.data"));
 }
 
 #[test]
@@ -125,19 +129,19 @@ fn a_schema_describes_any_table() {
         "when;who;what;kind;did;visit;clicked;note\n2000;ann;\"a;1\";x;view;s1;1;\"two\nlines\"\n\
          3000;ann;b;y;buy;s2;0;\n4000;bob;b;y;view;s3;1;last\n",
     );
-    let log = general::read(&data, &Schema::read(&schema).unwrap()).unwrap();
+    let log = csv(&data, &schema).load().unwrap();
     let row = |u: &str, i: &str, t, b| (u.to_owned(), i.to_owned(), t, b);
     assert_eq!(rows(&log), [row("ann", "a;1", 2000, 1), row("bob", "b", 4000, 1)]);
     assert_eq!(log.impressions.as_ref().unwrap().len(), 3);
     assert_eq!((log.name.as_str(), log.ticks_per_second), ("shop", 1000));
     assert_eq!(log.interactions.given_sessions().unwrap().len(), 2);
-    let source = Source::Csv { path: data, schema };
+    let source = csv(&data, &schema);
     assert_eq!(source.task().unwrap().label, LabelRule::Impressions {});
 
     let by_number =
         folder.file("numbers.toml", "user = 1\nitem = 2\ntime = 3\nheader = false\nseparator = '::'\n");
     let data = folder.file("log.dat", "u::i::5\nu::j::6\n");
-    let log = general::read(&data, &Schema::read(&by_number).unwrap()).unwrap();
+    let log = csv(&data, &by_number).load().unwrap();
     assert_eq!(rows(&log), [row("u", "i", 5, 0), row("u", "j", 6, 0)]);
 }
 
@@ -147,11 +151,9 @@ fn broken_files_name_place_text_and_fix() {
     let long: String = (0..2000).map(|i| format!("{i},{i},{i},pv,{}\n", 1_511_544_070 + i * 7)).collect();
     let cut = folder.gzip("cut.csv.gz", &long, 3000);
     let schema = folder.file("schema.toml", "user = 'user'\nitem = 'item'\ntime = 'time'\n");
-    let csv = |name: &str, text: &str| {
-        general::read(&folder.file(name, text), &Schema::read(&schema).unwrap()).map(|_| ())
-    };
+    let table = |name: &str, text: &str| csv(&folder.file(name, text), &schema).load().map(|_| ());
     let t = |name: &str, text: &str| taobao(&folder.file(name, text)).map(|_| ());
-    let m = |name: &str, text: &str| movielens::read(&folder.file(name, text)).map(|_| ());
+    let m = |name: &str, text: &str| read("movielens", &folder.file(name, text)).map(|_| ());
     for (found, wanted) in [
         (taobao(&cut).map(|_| ()), "cut.csv.gz:|cannot be read|fetched again"),
         (
@@ -178,11 +180,11 @@ fn broken_files_name_place_text_and_fix() {
             "is a time after 2099 (column timestamp)|milliseconds",
         ),
         (
-            csv("quote.csv", "user,item,time\na,\"b,5\nc,d,6\n"),
+            table("quote.csv", "user,item,time\na,\"b,5\nc,d,6\n"),
             "quote.csv:2:2: |opens with a quote that never ends",
         ),
         (
-            csv("absent.csv", "usr,item,time\na,b,5\n"),
+            table("absent.csv", "usr,item,time\na,b,5\n"),
             "names column \"user\", which is not there|did you mean \"usr\"?",
         ),
         (
@@ -190,14 +192,15 @@ fn broken_files_name_place_text_and_fix() {
             "ratings.csv: the first line is \"1,2,3,15\"|userId,movieId",
         ),
         (
-            csv("twice.csv", "user,item,time,user\na,b,5,c\n"),
+            table("twice.csv", "user,item,time,user\na,b,5,c\n"),
             "column \"user\", which is there more than once",
         ),
         (
-            general::read(
+            csv(
                 &folder.file("headless.csv", "a,b,5\nc,d,6\n"),
-                &Schema::read(&folder.file("n.toml", "user = 1\nitem = 2\ntime = 3\n")).unwrap(),
+                &folder.file("n.toml", "user = 1\nitem = 2\ntime = 3\n"),
             )
+            .load()
             .map(|_| ()),
             "its time is \"5\"|header = false",
         ),
@@ -218,7 +221,7 @@ fn broken_files_name_place_text_and_fix() {
             "unknown field `at_least`",
         ),
         (
-            csv("blank.csv", "user,item,time\n,b,5\n"),
+            table("blank.csv", "user,item,time\n,b,5\n"),
             "blank.csv:2:1: \"\" is no id: it is empty (column user)",
         ),
         (
@@ -239,7 +242,7 @@ fn logs_that_cannot_carry_a_task_say_why() {
     let folder = Folder::new();
     let schema = folder.file("schema.toml", "user = 1\nitem = 2\ntime = 3\nlabel = 4\nheader = false\n");
     let card = |name: &str, text: &str| {
-        let source = Source::Csv { path: folder.file(name, text), schema: schema.clone() };
+        let source = csv(&folder.file(name, text), &schema);
         prepare(source.load()?, &source.task()?).map(|d| d.card)
     };
     let many = |user: &str, label: fn(usize) -> usize| -> String {
@@ -281,7 +284,7 @@ fn real_samples_have_their_known_counts() {
         ("movietweetings-100k", 16_554, 10_506, 100_000, true),
     ] {
         let Some(path) = samples(set) else { continue };
-        let log = movielens::read(&path).unwrap();
+        let log = read("movielens", &path).unwrap();
         assert_eq!(
             (log.interactions.users(), log.catalog.items - 1, log.interactions.len()),
             (users, items, events)
@@ -293,7 +296,7 @@ fn real_samples_have_their_known_counts() {
 #[test]
 fn every_source_is_documented() {
     let page = include_str!("../../docs/src/data.md");
-    for (name, _) in SOURCES {
+    for name in FORMATS.iter().map(|f| f.name) {
         assert!(page.contains(&format!("\n| `{name}` |")), "docs/src/data.md lacks {name}");
     }
 }

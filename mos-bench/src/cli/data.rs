@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-use clap::Subcommand;
-use mos_data::{
-    nearest_name, prepare,
-    sources::{SOURCES, Source, synthetic::SyntheticConfig, taobao::TaobaoItems},
-};
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use mos_data::{prepare, sources::Source};
 
 use super::say;
 
@@ -15,45 +12,50 @@ use super::say;
 pub(super) enum DataCommand {
     /// Read a log and print its card: counts, span, history lengths, sessions, ties, parts, what was left out.
     Card {
-        /// synthetic, taobao, movielens or csv.
-        source: String,
-        /// The file, or the folder that holds it (synthetic data has none).
-        path: Option<PathBuf>,
-        /// Meaning of the columns, for csv.
-        #[arg(long)]
-        schema: Option<PathBuf>,
+        #[command(flatten)]
+        source: SourceArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
 }
 
-pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
-    let DataCommand::Card { source, path, schema, json } = command;
-    let source = source_of(&source, path, schema)?;
-    let card = prepare(source.load()?, &source.task()?)?.card;
-    if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
+/// A source on the command line.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
+    /// Name of the source; `mos-bench list` shows all.
+    source: String,
+    /// The file, folder or zip archive (synthetic data has none).
+    path: Option<PathBuf>,
+    /// Meaning of the columns, for sources of any table.
+    #[arg(long)]
+    schema: Option<PathBuf>,
+    /// An option of the source, as in `--option items=category`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    option: Vec<String>,
 }
 
-fn source_of(name: &str, path: Option<PathBuf>, schema: Option<PathBuf>) -> anyhow::Result<Source> {
-    let given = path.is_some();
-    let path =
-        |what: &str| path.clone().with_context(|| format!("data card {name} needs the path of {what}"));
-    if schema.is_some() && name != "csv" {
-        bail!("--schema belongs to csv, not to {name}");
+impl SourceArgs {
+    pub(super) fn source(self) -> anyhow::Result<Source> {
+        let mut source = Source::new(&self.source, self.path);
+        if let Some(schema) = self.schema {
+            source = source.with("schema", schema.display().to_string());
+        }
+        for option in self.option {
+            let Some((key, value)) = option.split_once('=') else {
+                bail!("--option {option}: needs the form key=value");
+            };
+            // A bare word is a string.
+            let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+            source = source.with(key, value);
+        }
+        Ok(source.complete()?)
     }
-    Ok(match name {
-        "synthetic" if given => bail!("data card synthetic reads nothing, so it takes no path"),
-        "synthetic" => Source::Synthetic { generator: SyntheticConfig::default() },
-        "taobao" => Source::Taobao { path: path("UserBehavior.csv")?, items: TaobaoItems::default() },
-        "movielens" => Source::Movielens { path: path("the ratings")? },
-        "csv" => {
-            let schema = schema.context("data card csv needs --schema FILE.toml")?;
-            Source::Csv { path: path("the file")?, schema }
-        }
-        _ => {
-            let near = nearest_name(name, SOURCES.map(|(name, _)| name)).unwrap_or_default();
-            bail!("{name}: no such source; did you mean {near}?")
-        }
-    })
+}
+
+pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
+    let DataCommand::Card { source, json } = command;
+    let source = source.source()?;
+    let card = prepare(source.load()?, &source.task()?)?.card;
+    if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use mos_baselines::Registry;
-use mos_data::sources::SOURCES;
+use mos_data::sources::FORMATS;
 
 use super::say;
 
@@ -19,7 +19,7 @@ pub(super) fn print(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> 
     for (kind, all) in [
         ("encoders", registry.encoders().collect::<Vec<_>>()),
         ("mixtures", registry.mixtures().collect()),
-        ("sources", SOURCES.map(|(name, line)| (name, line, &none)).into()),
+        ("sources", FORMATS.iter().map(|f| (f.name, f.line, &none)).collect()),
     ] {
         text += &format!("{kind}\n");
         for (name, line, defaults) in all {

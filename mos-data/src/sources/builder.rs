@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{Catalog, Error, Event, Impression, Interactions, Log, Result};
+use crate::{
+    Catalog, Content, ContextField, Contexts, Error, Event, FeatureValues, Impression, Interactions,
+    ItemFeature, Log, Published, Result,
+};
 
 /// Numbers for raw ids, in order of first occurrence.
 #[derive(Debug, Default)]
@@ -32,6 +35,31 @@ impl Ids {
     }
 }
 
+/// An attribute of items under way.
+#[derive(Debug)]
+struct Attribute {
+    name: String,
+    values: Ids,
+    of_item: Vec<Vec<u32>>,
+    many: bool,
+}
+
+/// A field of context under way; 0 where nothing was said.
+#[derive(Debug)]
+struct Field {
+    name: String,
+    values: Ids,
+    rows: Vec<u32>,
+}
+
+/// Puts `value` at `at` of a column that grows.
+fn put<T: Clone + Default>(column: &mut Vec<T>, at: usize, value: T) {
+    if column.len() <= at {
+        column.resize(at + 1, T::default());
+    }
+    column[at] = value;
+}
+
 /// What a source has read so far.
 #[derive(Debug)]
 pub(super) struct LogBuilder {
@@ -40,6 +68,12 @@ pub(super) struct LogBuilder {
     pub(super) behaviours: Ids,
     pub(super) events: Vec<Event>,
     pub(super) impressions: Option<Vec<Impression>>,
+    /// One for each impression, where the set was published with a split.
+    pub(super) published: Option<Vec<Published>>,
+    attributes: Vec<Attribute>,
+    user_fields: Vec<Field>,
+    impression_fields: Vec<Field>,
+    content: Option<Content>,
     categories: Ids,
     of_item: Vec<u32>,
     dropped: BTreeMap<String, u64>,
@@ -53,6 +87,11 @@ impl LogBuilder {
             behaviours: Ids::from_one(),
             events: Vec::new(),
             impressions: None,
+            published: None,
+            attributes: Vec::new(),
+            user_fields: Vec::new(),
+            impression_fields: Vec::new(),
+            content: None,
             categories: Ids::from_one(),
             of_item: vec![0],
             dropped: BTreeMap::new(),
@@ -85,6 +124,79 @@ impl LogBuilder {
         }
     }
 
+    /// Declares an attribute of items with one value, or with any number of them; its number for [`Self::describe`].
+    pub(super) fn attribute(&mut self, name: &str, many: bool) -> usize {
+        let name = name.to_owned();
+        self.attributes.push(Attribute { name, values: Ids::from_one(), of_item: Vec::new(), many });
+        self.attributes.len() - 1
+    }
+
+    /// Adds a value to an attribute of an item; empty = none. Where there can be one value only, the first stays.
+    pub(super) fn describe(&mut self, item: u32, attribute: usize, value: &str) {
+        let a = &mut self.attributes[attribute];
+        if value.is_empty() {
+            return;
+        }
+        let number = a.values.number(value);
+        let at = item as usize;
+        if a.of_item.len() <= at {
+            a.of_item.resize(at + 1, Vec::new());
+        }
+        let values = &mut a.of_item[at];
+        if values.contains(&number) {
+        } else if a.many || values.is_empty() {
+            values.push(number);
+        } else {
+            let reason = format!("rows whose item had another {} before (the first stays)", a.name);
+            self.drop_row(&reason);
+        }
+    }
+
+    /// Gives an item its content vector; all have the width of the first.
+    pub(super) fn set_content(&mut self, item: u32, vector: &[f32]) -> std::result::Result<(), String> {
+        let content = self.content.get_or_insert_with(|| Content { dim: vector.len(), values: Vec::new() });
+        if content.dim != vector.len() {
+            return Err(format!("has {} numbers, the vectors before have {}", vector.len(), content.dim));
+        }
+        let (from, to) = (item as usize * content.dim, (item as usize + 1) * content.dim);
+        if content.values.len() < to {
+            content.values.resize(to, 0.0);
+        }
+        content.values[from..to].copy_from_slice(vector);
+        Ok(())
+    }
+
+    /// Declares a field of the users' context; its number for [`Self::set_user`].
+    pub(super) fn user_field(&mut self, name: &str) -> usize {
+        self.user_fields.push(Field { name: name.to_owned(), values: Ids::from_one(), rows: Vec::new() });
+        self.user_fields.len() - 1
+    }
+
+    /// Sets a field of a user; empty = unknown.
+    pub(super) fn set_user(&mut self, user: u32, field: usize, value: &str) {
+        let f = &mut self.user_fields[field];
+        let number = if value.is_empty() { 0 } else { f.values.number(value) };
+        put(&mut f.rows, user as usize, number);
+    }
+
+    /// Declares a field of the impressions' context; its number for [`Self::set_impression`].
+    pub(super) fn impression_field(&mut self, name: &str) -> usize {
+        self.impression_fields.push(Field {
+            name: name.to_owned(),
+            values: Ids::from_one(),
+            rows: Vec::new(),
+        });
+        self.impression_fields.len() - 1
+    }
+
+    /// Sets a field of the impression that was pushed last; empty = unknown.
+    pub(super) fn set_impression(&mut self, field: usize, value: &str) {
+        let row = self.impressions.as_ref().map_or(0, Vec::len).saturating_sub(1);
+        let f = &mut self.impression_fields[field];
+        let number = if value.is_empty() { 0 } else { f.values.number(value) };
+        put(&mut f.rows, row, number);
+    }
+
     /// The log.
     pub(super) fn build(mut self, name: &str, ticks_per_second: i64) -> Result<Log> {
         if self.events.is_empty() {
@@ -107,18 +219,37 @@ impl LogBuilder {
                 "at most 255: is this the behaviour column?",
             ));
         }
-        self.of_item.resize(self.items.len(), 0);
+        let items = self.items.len();
+        self.of_item.resize(items, 0);
+        if let Some(content) = &mut self.content {
+            content.values.resize(items * content.dim, 0.0);
+        }
+        let (users, shown) = (self.users.len(), self.impressions.as_ref().map_or(0, Vec::len));
+        let field = |f: &Field| ContextField { name: f.name.clone(), count: f.values.len() };
+        let context_fields = self.user_fields.iter().chain(&self.impression_fields).map(field).collect();
+        let contexts = Contexts {
+            user_fields: self.user_fields.len(),
+            of_users: rows(&self.user_fields, users),
+            impression_fields: self.impression_fields.len(),
+            of_impressions: rows(&self.impression_fields, shown),
+        };
+        let features = self.attributes.into_iter().map(|a| a.finish(items)).collect();
         let category_count = self.categories.len();
         Ok(Log {
             name: name.to_owned(),
             interactions: Interactions::from_events(self.users.len(), self.events)?,
             impressions: self.impressions,
+            published: self.published,
+            contexts,
             catalog: Catalog {
-                items: self.items.len(),
+                items,
                 categories: (category_count > 1).then_some(self.of_item),
                 category_count: if category_count > 1 { category_count } else { 0 },
+                content: self.content,
                 behaviours,
-                ..Catalog::default()
+                features,
+                contexts: context_fields,
+                themes: None,
             },
             user_ids: self.users.names,
             item_ids: self.items.names,
@@ -127,5 +258,29 @@ impl LogBuilder {
             ticks_per_second,
             bayes: None,
         })
+    }
+}
+
+/// `[count, fields]`, row-major.
+fn rows(fields: &[Field], count: usize) -> Vec<u32> {
+    (0..count).flat_map(|row| fields.iter().map(move |f| f.rows.get(row).copied().unwrap_or(0))).collect()
+}
+
+impl Attribute {
+    fn finish(mut self, items: usize) -> ItemFeature {
+        self.of_item.resize(items, Vec::new());
+        let count = self.values.len();
+        let values = if self.many {
+            let mut offsets = vec![0];
+            offsets.extend(self.of_item.iter().scan(0, |sum, ids| {
+                *sum += ids.len();
+                Some(*sum)
+            }));
+            FeatureValues::Many { offsets, ids: self.of_item.concat(), count }
+        } else {
+            let ids = self.of_item.iter().map(|ids| ids.first().copied().unwrap_or(0)).collect();
+            FeatureValues::One { ids, count }
+        };
+        ItemFeature { name: self.name, values }
     }
 }

@@ -1,110 +1,194 @@
-//! Where logs come from: one file per source.
+//! Where logs come from: one file per published layout.
+//!
+//! A layout is a type of plain options that is a [`Format`]; one line in [`FORMATS`] makes it known. A [`Source`] names a
+//! format, a path and options, as a configuration does.
 
 mod builder;
-pub mod general;
-pub mod movielens;
+mod csv;
+mod files;
+mod movielens;
+mod reading;
+pub mod schema;
 pub mod synthetic;
 mod table;
-pub mod taobao;
+mod taobao;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
-use crate::{Cuts, Error, LabelRule, Log, Result, Sessionizer, TaskConfig};
-use general::Schema;
-use synthetic::SyntheticConfig;
-use taobao::TaobaoItems;
+pub use files::{Files, Member};
+pub use reading::Reading;
 
-/// A log, named.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Source {
-    /// The generator of session-hopping histories.
-    Synthetic {
-        /// The generator's choices.
-        #[serde(default)]
-        generator: SyntheticConfig,
-    },
-    /// Taobao UserBehavior.
-    Taobao {
-        /// `UserBehavior.csv`, plain or gzip, or its folder.
-        path: PathBuf,
-        /// What counts as an item.
-        #[serde(default)]
-        items: TaobaoItems,
-    },
-    /// Any MovieLens set.
-    Movielens {
-        /// The file of ratings, plain or gzip, or its folder.
-        path: PathBuf,
-    },
-    /// Any delimited text.
-    Csv {
-        /// The file, plain or gzip.
-        path: PathBuf,
-        /// Its schema.
-        schema: PathBuf,
-    },
+use crate::{Cuts, Error, LabelRule, Log, Result, Sessionizer, TaskConfig, nearest_name};
+
+/// A published layout: its options, how it is read, and the prediction task that goes with it.
+pub trait Format: Default + Serialize + DeserializeOwned {
+    /// Name in configurations and commands.
+    const NAME: &'static str;
+    /// What it is, in one line.
+    const LINE: &'static str;
+
+    /// Reads the log.
+    ///
+    /// # Errors
+    /// What cannot be read, with file, line, column, text and likely fix, where `reading` does not tolerate it.
+    fn read(&self, reading: &Reading) -> Result<Log>;
+
+    /// What is predicted, where nothing else is asked for.
+    ///
+    /// # Errors
+    /// Options that cannot be read.
+    fn task(&self) -> Result<TaskConfig> {
+        Ok(task(LabelRule::SAMPLED, Sessionizer::HALF_HOUR))
+    }
 }
 
-/// Name and line of every source.
-pub const SOURCES: [(&str, &str); 4] = [
-    ("synthetic", "generated session-hopping histories with planted themes (no PATH)"),
-    ("taobao", "Taobao UserBehavior.csv, plain or gzip"),
-    ("movielens", "MovieLens u.data, ratings.dat or ratings.csv, with the films beside it"),
-    ("csv", "any delimited text, described by --schema FILE.toml"),
+/// A task with these labels and sessions; the last fifth of time is held out.
+fn task(label: LabelRule, session: Sessionizer) -> TaskConfig {
+    let cuts = Cuts::Quantile { valid: 0.8, test: 0.9 };
+    TaskConfig { label, session, cuts, min_history: 0, max_train: None, seed: 0 }
+}
+
+/// A log by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Name of the format.
+    pub source: String,
+    /// Where the set lies: a file, a folder or a zip archive, files plain or gzip; absent where nothing is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Options of the format; what is left out has its default.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
+}
+
+/// A known format.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub line: &'static str,
+    load: fn(&Value, Option<&Path>, usize) -> Result<(Log, Vec<Error>)>,
+    task: fn(&Value) -> Result<TaskConfig>,
+    complete: fn(&Value) -> Result<Value>,
+}
+
+/// Every format, in the order in which they are listed.
+pub const FORMATS: &[Known] = &[
+    Known::generated(),
+    Known::of::<taobao::Taobao>(),
+    Known::of::<movielens::MovieLens>(),
+    Known::of::<csv::Csv>(),
 ];
 
+fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {
+    serde_json::from_value(value.clone()).map_err(|e| Error::config("data", name, e))
+}
+
+impl Known {
+    const fn of<F: Format>() -> Self {
+        Self {
+            name: F::NAME,
+            line: F::LINE,
+            load: |value, path, most| {
+                let format: F = options(F::NAME, value)?;
+                let path = path.ok_or_else(|| Error::config("data.path", "", "this source reads files"))?;
+                let reading = Reading::tolerant(path, most)?;
+                let log = format.read(&reading);
+                let errors = reading.into_errors();
+                // Of what was left out the first says more than what came of it.
+                match log {
+                    Ok(log) => Ok((log, errors)),
+                    Err(error) => Err(errors.into_iter().next().unwrap_or(error)),
+                }
+            },
+            task: |value| options::<F>(F::NAME, value)?.task(),
+            complete: |value| {
+                serde_json::to_value(options::<F>(F::NAME, value)?)
+                    .map_err(|e| Error::config("data", F::NAME, e))
+            },
+        }
+    }
+
+    const fn generated() -> Self {
+        use synthetic::Synthetic;
+        Self {
+            name: Synthetic::NAME,
+            line: Synthetic::LINE,
+            load: |value, path, _| match path {
+                Some(path) => {
+                    Err(Error::config("data.path", path.display(), "synthetic data is generated, not read"))
+                }
+                None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
+            },
+            task: |value| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
+            complete: |value| {
+                serde_json::to_value(options::<Synthetic>(Synthetic::NAME, value)?)
+                    .map_err(|e| Error::config("data", Synthetic::NAME, e))
+            },
+        }
+    }
+}
+
 impl Source {
+    /// A source with default options.
+    pub fn new(name: &str, path: Option<PathBuf>) -> Self {
+        Self { source: name.to_owned(), path, options: Map::new() }
+    }
+
+    /// The same with an option.
+    #[must_use]
+    pub fn with(mut self, option: &str, value: impl Into<Value>) -> Self {
+        self.options.insert(option.to_owned(), value.into());
+        self
+    }
+
+    fn known(&self) -> Result<(&'static Known, Value)> {
+        let known = FORMATS.iter().find(|f| f.name == self.source).ok_or_else(|| {
+            let near = nearest_name(&self.source, FORMATS.iter().map(|f| f.name)).unwrap_or_default();
+            Error::config("data.source", &self.source, format!("no such source; did you mean {near}?"))
+        })?;
+        Ok((known, Value::Object(self.options.clone())))
+    }
+
+    /// The same source with every option in place.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a source or option that does not exist.
+    pub fn complete(mut self) -> Result<Self> {
+        let (known, options) = self.known()?;
+        if let Value::Object(all) = (known.complete)(&options)? {
+            self.options = all;
+        }
+        Ok(self)
+    }
+
     /// Reads the log.
     ///
     /// # Errors
     /// Those of the source: file, line, column, text and likely fix.
     pub fn load(&self) -> Result<Log> {
-        match self {
-            Self::Synthetic { generator } => generator.generate(),
-            Self::Taobao { path, items } => taobao::read(path, *items),
-            Self::Movielens { path } => movielens::read(path),
-            Self::Csv { path, schema } => general::read(path, &Schema::read(schema)?),
-        }
+        Ok(self.check(0)?.0)
+    }
+
+    /// Reads the log and leaves out up to `most` rows that cannot be read; returns their errors too.
+    ///
+    /// # Errors
+    /// The first error, where nothing can be made of the rest or there are more than `most`.
+    pub fn check(&self, most: usize) -> Result<(Log, Vec<Error>)> {
+        let (known, options) = self.known()?;
+        (known.load)(&options, self.path.as_deref(), most)
     }
 
     /// The prediction task that goes with the source, where nothing else is asked for.
     ///
     /// # Errors
-    /// A schema that cannot be read.
+    /// Options that cannot be read.
     pub fn task(&self) -> Result<TaskConfig> {
-        let (label, session) = match self {
-            Self::Synthetic { generator } => return Ok(generator.task()),
-            Self::Taobao { .. } => (LabelRule::SAMPLED, Sessionizer::HALF_HOUR),
-            Self::Movielens { .. } => (LabelRule::Rating { at_least: 4.0 }, Sessionizer::HALF_HOUR),
-            Self::Csv { schema, .. } => {
-                let schema = Schema::read(schema)?;
-                (schema.rule(), schema.sessions())
-            }
-        };
-        Ok(TaskConfig {
-            label,
-            session,
-            cuts: Cuts::Quantile { valid: 0.8, test: 0.9 },
-            min_history: 0,
-            max_train: None,
-            seed: 0,
-        })
+        let (known, options) = self.known()?;
+        (known.task)(&options)
     }
-}
-
-/// `path` itself, or the first of `names` in the folder `path`.
-fn find(path: &Path, names: &[&str]) -> Result<PathBuf> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    names.iter().map(|n| path.join(n)).find(|f| f.exists()).ok_or_else(|| {
-        Error::file(
-            path,
-            "none of the expected files is in this folder",
-            format!("expected {}", names.join(" or ")),
-        )
-    })
 }

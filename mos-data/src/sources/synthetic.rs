@@ -15,8 +15,8 @@ use rand_distr::{Distribution as _, Exp1, Gamma, Geometric, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Catalog, Content, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result, Sessionizer,
-    TaskConfig, rng,
+    Catalog, Content, Contexts, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result,
+    Sessionizer, TaskConfig, rng,
 };
 
 /// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
@@ -51,6 +51,18 @@ impl Default for SyntheticConfig {
     fn default() -> Self {
         Self { users: 4000, events: 200, seed: 101, hopping: true, theme_labels: true, cold: 0 }
     }
+}
+
+/// The generator as a source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Synthetic {
+    pub(super) generator: SyntheticConfig,
+}
+
+impl Synthetic {
+    pub(super) const NAME: &'static str = "synthetic";
+    pub(super) const LINE: &'static str = "generated session-hopping histories with planted themes (no PATH)";
 }
 
 struct World {
@@ -129,6 +141,8 @@ impl SyntheticConfig {
             name: format!("synthetic-{}", self.seed),
             interactions: Interactions::from_events(self.users, events)?,
             impressions: Some(impressions),
+            published: None,
+            contexts: Contexts::default(),
             catalog: Catalog {
                 items,
                 categories: None,
@@ -136,6 +150,7 @@ impl SyntheticConfig {
                 content: Some(content),
                 themes: Some(themes),
                 behaviours: 1,
+                ..Catalog::default()
             },
             user_ids: (0..self.users).map(|u| id("u", u)).collect(),
             item_ids: (0..items).map(|i| if i == 0 { String::new() } else { id("i", i) }).collect(),

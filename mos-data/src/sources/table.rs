@@ -2,14 +2,13 @@
 
 use std::{
     borrow::Cow,
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use csv::ByteRecord;
-use flate2::read::MultiGzDecoder;
 
+use super::{files::Member, reading::Reading};
 use crate::{Error, Result};
 
 /// The end of the year 2099 in seconds: later times are taken for milliseconds.
@@ -37,6 +36,8 @@ pub(super) struct Table {
     header: Vec<String>,
     row: ByteRecord,
     ahead: Option<ByteRecord>,
+    /// Whether the bytes could not be read.
+    broken: bool,
 }
 
 enum Reader {
@@ -48,13 +49,9 @@ enum Reader {
     },
 }
 
-/// The bytes of a file, decompressed if it starts like gzip.
-fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let refuse = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
-    let mut input = BufReader::with_capacity(1 << 16, File::open(path).map_err(refuse)?);
-    let gzip = input.fill_buf().map_err(refuse)?.starts_with(&[0x1f, 0x8b]);
-    let bytes: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
-    let mut text = BufReader::with_capacity(1 << 16, bytes);
+/// The bytes of a file without the mark that some programs put before UTF-8.
+fn open(file: &Member) -> Result<Box<dyn Read>> {
+    let mut text = BufReader::with_capacity(1 << 16, file.open()?);
     // A damaged file is refused at its first row, where the place is known.
     if text.fill_buf().is_ok_and(|start| start.starts_with("\u{feff}".as_bytes())) {
         text.consume(3);
@@ -63,8 +60,8 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
 }
 
 impl Table {
-    pub(super) fn open(path: &Path, layout: Layout<'_>) -> Result<Self> {
-        let input = open(path)?;
+    pub(super) fn open(file: &Member, layout: Layout<'_>) -> Result<Self> {
+        let (input, path) = (open(file)?, &file.path);
         let reader = if let [separator] = layout.separator.as_bytes() {
             let reader = csv::ReaderBuilder::new()
                 .delimiter(*separator)
@@ -78,13 +75,14 @@ impl Table {
             Reader::Lines { input: BufReader::with_capacity(1 << 16, input), line: 0 }
         };
         let mut table = Self {
-            file: path.to_owned(),
+            file: path.clone(),
             separator: layout.separator.to_owned(),
             reader,
             columns: 0,
             header: Vec::new(),
             row: ByteRecord::new(),
             ahead: None,
+            broken: false,
         };
         let nothing = || Error::file(path, "the file is empty", "there is nothing to read");
         let first = table.read()?.ok_or_else(nothing)?;
@@ -96,7 +94,7 @@ impl Table {
         // A header is checked like any row, a first row is read again.
         table.ahead = Some(first);
         if layout.header {
-            table.next()?;
+            table.advance()?;
         }
         Ok(table)
     }
@@ -154,14 +152,28 @@ impl Table {
         }
     }
 
-    /// The next row, checked for its number of columns.
-    pub(super) fn next(&mut self) -> Result<Option<Row<'_>>> {
-        let Some(row) = (match self.ahead.take() {
-            Some(row) => Some(row),
-            None => self.read()?,
-        }) else {
-            return Ok(None);
-        };
+    /// Hands every row to `take`. Rows that cannot be read go to `reading`, which says whether to go on.
+    pub(super) fn each(
+        &mut self,
+        reading: &Reading,
+        mut take: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            match self.advance() {
+                Ok(false) => return Ok(()),
+                Ok(true) => reading.tolerate(take(&self.row()))?,
+                // A row of the wrong shape was read to its end, bytes that cannot be read have none.
+                Err(error) if self.broken => return Err(error),
+                Err(error) => reading.tolerate(Err(error))?,
+            };
+        }
+    }
+
+    /// Goes to the next row and checks its number of columns; false at the end.
+    fn advance(&mut self) -> Result<bool> {
+        let next = self.ahead.take().map_or_else(|| self.read(), |row| Ok(Some(row)));
+        self.broken = next.is_err();
+        let Some(row) = next? else { return Ok(false) };
         self.row = row;
         if self.row.iter().any(|f| f.contains(&b'\n')) {
             self.ahead = self.read()?;
@@ -188,7 +200,7 @@ impl Table {
                 .unwrap_or_else(|| format!("the separator is {:?}", self.separator));
             return Err(row.fail_whole(format!("has {found} column(s) instead of {wanted}"), hint));
         }
-        Ok(Some(self.row()))
+        Ok(true)
     }
 
     fn row(&self) -> Row<'_> {
