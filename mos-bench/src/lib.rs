@@ -8,6 +8,7 @@ pub mod experiment;
 pub mod folder;
 pub mod metrics;
 pub mod progress;
+pub mod report;
 pub mod results;
 pub mod stats;
 pub mod tables;
