@@ -3,8 +3,10 @@
 //! A run writes typed results first ([`results::Results`], JSON); every table is rendered from them.
 
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod experiment;
+pub mod export;
 pub mod folder;
 pub mod metrics;
 pub mod progress;

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Catalog, Interactions, LabelRule, Sample, Splits, TaskConfig};
 
 /// Counts and statistics of a prepared task.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Card {
     /// Name of the data set.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Card {
     /// What is predicted.
     pub label: LabelRule,
     /// Samples and share of positives of each part.
-    pub parts: BTreeMap<&'static str, (usize, f64)>,
+    pub parts: BTreeMap<String, (usize, f64)>,
     /// Share of validation and test targets never seen in training.
     pub unknown_targets: f64,
     /// Rows left out, by reason.
@@ -70,7 +70,7 @@ impl Card {
             tie_rate: x.tie_rate(),
             label: task.label,
             parts: [("1 train", &splits.train), ("2 valid", &splits.valid), ("3 test", &splits.test)]
-                .map(|(n, s)| (n, part(s)))
+                .map(|(n, s)| (n.to_owned(), part(s)))
                 .into(),
             unknown_targets,
             dropped,

@@ -1,7 +1,9 @@
 //! The command line: one file per command. A crate with plug-ins of its own calls [`main`] with its own registry.
 
+mod compare;
 mod data;
 mod list;
+mod report;
 mod run;
 mod table;
 
@@ -27,6 +29,10 @@ enum Command {
     Run(run::ConfiguredRun),
     /// Print a table of a finished run, whole or in part.
     Table(table::TableArgs),
+    /// Write the report of one run or of several.
+    Report(report::ReportArgs),
+    /// Set two runs beside each other.
+    Compare(compare::CompareArgs),
     /// Look at data.
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -50,6 +56,8 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
         None => run::quick(&cli.run, registry),
         Some(Command::Run(args)) => run::configured(&args, registry),
         Some(Command::Table(args)) => table::print(args),
+        Some(Command::Report(args)) => report::write(&args),
+        Some(Command::Compare(args)) => compare::print(&args),
         Some(Command::Data(command)) => data::work(command),
         Some(Command::List(args)) => list::print(&args, registry),
     }

@@ -6,7 +6,15 @@ use clap::Args;
 use mos_baselines::Registry;
 
 use super::say;
-use crate::{config::Experiment, experiment, folder::Folder, results::Results, tables};
+use crate::{
+    config::Experiment,
+    experiment,
+    export::Format,
+    folder::Folder,
+    report::{self, RunFiles},
+    results::Results,
+    tables,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -62,14 +70,22 @@ fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::
             return Err(error);
         }
     };
+    folder.write("card.json", (serde_json::to_string_pretty(&data.card)? + "\n").as_bytes())?;
     let results = experiment::run(experiment, &data, &held_out, registry, &folder)?;
+    folder.write("report.html", report::page(&[RunFiles::read(folder.path())?]).as_bytes())?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let place = folder.path().display();
-    let closing =
-        format!("{place} in {minutes:.1} minutes (results.json, tables.md, test.csv, config.toml)\n");
+    let closing = format!(
+        "{place} in {minutes:.1} minutes (results.json, tables.md, test.csv, config.toml)\n\
+         report: {}\n",
+        folder.path().join("report.html").display()
+    );
     say(&(rendered(&results) + &closing))
 }
 
 fn rendered(results: &Results) -> String {
-    [tables::accuracy(results), tables::cost(results)].iter().map(|t| t.to_terminal() + "\n").collect()
+    [tables::accuracy(results), tables::cost(results)]
+        .iter()
+        .map(|t| t.render(Format::Terminal) + "\n")
+        .collect()
 }

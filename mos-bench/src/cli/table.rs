@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::say;
-use crate::{results::Results, tables};
+use crate::{export::Format, results::Results, tables};
 
 #[derive(Debug, Args)]
 pub(super) struct TableArgs {
@@ -20,9 +20,9 @@ pub(super) struct TableArgs {
     /// Rows of this mixture only; can be given again.
     #[arg(long)]
     mixture: Vec<String>,
-    /// Print Markdown, with all columns.
-    #[arg(long)]
-    markdown: bool,
+    /// How it is written; all but the terminal's have all columns.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -42,5 +42,5 @@ pub(super) fn print(args: TableArgs) -> anyhow::Result<()> {
         Which::Weightings => tables::weightings(&results),
         Which::Cost => tables::cost(&results),
     };
-    say(&if args.markdown { table.to_markdown() } else { table.to_terminal() })
+    say(&table.render(args.format))
 }

@@ -120,23 +120,23 @@ pub(crate) enum Swatch {
     Point(Mark),
 }
 
+/// A small picture of it; `name` is what it stands for.
+pub(crate) fn swatch(swatch: Swatch, name: &str) -> Markup {
+    html! {
+        svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" {
+            @match swatch {
+                Swatch::Fill(ink) => rect x="2" y="2" width="12" height="12" rx="2" fill=(ink.css()) {},
+                Swatch::Line(ink) => line x1="1" y1="8" x2="15" y2="8" stroke=(ink.css()) stroke-width="2.5" {},
+                Swatch::Point(mark) => (mark.at(8.0, 8.0, name)),
+            }
+        }
+    }
+}
+
 /// Names beside what stands for them; it breaks into lines where the page is narrow.
 pub(crate) fn legend<'a>(entries: impl IntoIterator<Item = (Swatch, &'a str)>) -> Markup {
     html! {
-        ul.legend {
-            @for (swatch, name) in entries {
-                li {
-                    svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" {
-                        @match swatch {
-                            Swatch::Fill(ink) => rect x="2" y="2" width="12" height="12" rx="2" fill=(ink.css()) {},
-                            Swatch::Line(ink) => line x1="1" y1="8" x2="15" y2="8" stroke=(ink.css()) stroke-width="2.5" {},
-                            Swatch::Point(mark) => (mark.at(8.0, 8.0, name)),
-                        }
-                    }
-                    (name)
-                }
-            }
-        }
+        ul.legend { @for (sign, name) in entries { li { (swatch(sign, name)) (name) } } }
     }
 }
 
