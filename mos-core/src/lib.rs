@@ -23,7 +23,8 @@ mod tables;
 
 pub use cost::{Cost, Part};
 pub use encoder::{
-    Builder, Interest, SequenceEncoder, StepInfo, check_heads, check_rate, check_sizes, check_weight,
+    Builder, Interest, RowThemes, SequenceEncoder, StepInfo, check_heads, check_rate, check_sizes,
+    check_weight,
 };
 pub use engine::{Adam, AdamStep, Back, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, HeadConfig, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params,
-    Part, Pass, Result, RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape,
-    cost, encoder::visit, head::Head, ops,
+    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit,
+    Tables, Tape, cost, encoder::visit, head::Head, ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -402,6 +402,25 @@ impl CtrModel {
         let rng = rng::stream(self.seed, "scoring", &[]);
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
         Ok(self.forward(&mut pass, events)?.0.to_vec())
+    }
+
+    /// The theme of each behaviour of `batch`, as scoring sees it; `None` where no part of the encoder has themes.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn themes(&self, batch: &Batch) -> Result<Option<RowThemes>> {
+        self.check_prepared()?;
+        self.check_batch(batch)?;
+        let (index, events) = ItemIndex::of(batch)?;
+        let rng = rng::stream(self.seed, "scoring", &[]);
+        let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
+        let mut found = None;
+        visit(self.encoder.as_ref(), &mut |e| {
+            if found.is_none() {
+                found = e.themes(&mut pass, &events);
+            }
+        });
+        Ok(found)
     }
 
     /// MACs of scoring `batch` as the formulas state them: what [`Self::score_counted`] executes, with what the formulas

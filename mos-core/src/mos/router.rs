@@ -149,6 +149,17 @@ impl Router {
             && (self.config.run != Run::Target(1) || self.config.unit != RoutingUnit::Behaviour)
     }
 
+    /// Number of themes: of the codebook, or of those that the data gives.
+    pub fn theme_count(&self, params: &Params) -> usize {
+        match self.config.themes {
+            Themes::Learned | Themes::Random => self.config.codes,
+            Themes::Oracle | Themes::Category => {
+                let known = self.item_themes(params).into_iter().filter(|t| *t != NO_THEME);
+                known.max().map_or(0, |most| usize::from(most) + 1)
+            }
+        }
+    }
+
     /// Theme of each item as it is now `[V]` (valid after [`crate::SequenceEncoder::prepare_scoring`]).
     pub fn item_themes(&self, params: &Params) -> Vec<u16> {
         params.buffer(self.themes).iter().map(|t| *t as u16).collect()
