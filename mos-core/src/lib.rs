@@ -8,6 +8,7 @@
 //! [`engine`] is the only module that names dfdx, the tensor library underneath.
 
 pub mod checkpoint;
+pub mod clock;
 pub mod cost;
 mod encoder;
 pub mod engine;

@@ -3,6 +3,7 @@
 mod data;
 mod list;
 mod run;
+mod study;
 mod table;
 
 use std::{io::Write as _, process::ExitCode};
@@ -25,7 +26,7 @@ struct Cli {
 enum Command {
     /// Run the experiment of a file.
     Run(run::ConfiguredRun),
-    /// Print a table of a finished run, whole or in part.
+    /// Print a table of a finished run, or make a study and print its table.
     Table(table::TableArgs),
     /// Look at data.
     #[command(subcommand)]
@@ -49,7 +50,7 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
     match cli.command {
         None => run::quick(&cli.run, registry),
         Some(Command::Run(args)) => run::configured(&args, registry),
-        Some(Command::Table(args)) => table::print(args),
+        Some(Command::Table(args)) => table::print(args, registry),
         Some(Command::Data(command)) => data::work(command),
         Some(Command::List(args)) => list::print(&args, registry),
     }
