@@ -395,11 +395,27 @@ impl Registry {
     /// # Errors
     /// [`Error::Config`] for a name or option that does not exist, naming the nearest that does.
     pub fn build(&self, builder: &mut Builder<'_>, spec: &Spec) -> Made {
+        self.build_around(builder, spec, &mut |_, expert| expert)
+    }
+
+    /// As [`Self::build`], with each expert put into what `around` makes of it and of its place in the name tree, to be
+    /// watched.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_around(
+        &self,
+        builder: &mut Builder<'_>,
+        spec: &Spec,
+        around: &mut dyn FnMut(&str, Box<dyn SequenceEncoder>) -> Box<dyn SequenceEncoder>,
+    ) -> Made {
         let encoder = find("encoder", &self.encoders, &spec.encoder)?;
         let mixture = find("mixture", &self.mixtures, &spec.mixture)?;
         let mut expert = |b: &mut Builder<'_>| -> Made {
             let inner = (encoder.make)(&mut b.at(&spec.encoder), &spec.encoder_options)?;
-            Ok(if inner.wants_positions() { Box::new(Positioned::new(b, inner)) } else { inner })
+            let expert: Box<dyn SequenceEncoder> =
+                if inner.wants_positions() { Box::new(Positioned::new(b, inner)) } else { inner };
+            Ok(around(b.path(), expert))
         };
         (mixture.make)(builder, &spec.mixture_options, &mut expert)
     }

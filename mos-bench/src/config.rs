@@ -1,6 +1,10 @@
 //! One file = one experiment.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
@@ -9,6 +13,11 @@ use mos_data::{Dataset, Sample, TaskConfig, nearest_name, prepare, sources::Sour
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::{
+    settings::{Settings, with},
+    tune::Tune,
+};
 
 /// What is trained and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +47,9 @@ pub struct Experiment {
     pub seeds: Vec<u64>,
     /// Most recent behaviours that a history keeps.
     pub max_length: usize,
+    /// Further lengths, for a study: each row is trained once more with each of them in place of `max_length`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lengths: Vec<usize>,
     /// Samples of a batch.
     pub batch: usize,
     /// Passes over the training samples.
@@ -50,6 +62,23 @@ pub struct Experiment {
     /// Optimizer.
     #[serde(default)]
     pub train: TrainConfig,
+    /// Settings of single rows, by `<encoder>-<mixture>`, as tuning finds them; see [`Settings`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Settings>,
+    /// What `mos-bench tune` searches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<Tune>,
+}
+
+/// A row to be trained.
+#[derive(Clone, Debug)]
+pub struct Row<'a> {
+    /// Name of the mixture in the table.
+    pub mixture: String,
+    /// What is built.
+    pub spec: Spec,
+    /// The experiment as it is for this row.
+    pub experiment: Cow<'a, Experiment>,
 }
 
 /// The test samples. Training gets a data set without them.
@@ -77,7 +106,7 @@ impl HeldOut {
 pub struct Variant {
     /// Name of the registered mixture.
     pub of: String,
-    /// Its options.
+    /// Its options, over those that the experiment gives that mixture.
     pub options: Value,
 }
 
@@ -100,24 +129,29 @@ impl Experiment {
             variants: BTreeMap::new(),
             seeds: vec![1, 2, 3],
             max_length: 128,
+            lengths: Vec::new(),
             batch: 512,
             epochs: 5,
             validations: 1,
             model: ModelConfig::default(),
             train: TrainConfig { adam: Adam { lr: 6e-3, ..Adam::default() }, ..TrainConfig::default() },
+            settings: BTreeMap::new(),
+            tune: None,
         }
     }
 
-    /// Reads a TOML file and applies `key=value` overrides (`train.adam.lr=0.001`).
+    /// Reads a TOML file, puts parts of configurations over it (as `mos-bench tune` writes one) and applies `key=value`
+    /// overrides (`train.adam.lr=0.001`).
     ///
     /// # Errors
     /// A file that cannot be read, a key that does not exist, a value of the wrong kind; each names the place.
-    pub fn read(path: Option<&Path>, overrides: &[String]) -> anyhow::Result<Self> {
+    pub fn read(path: Option<&Path>, parts: &[PathBuf], overrides: &[String]) -> anyhow::Result<Self> {
         let place = path.map_or("--set".to_owned(), |p| p.display().to_string());
+        let text = |path: &Path| std::fs::read_to_string(path).context(path.display().to_string());
         let mut table = match path {
             Some(path) => {
-                let text = std::fs::read_to_string(path).context(place.clone())?;
-                if overrides.is_empty() {
+                let text = text(path)?;
+                if overrides.is_empty() && parts.is_empty() {
                     // Read as a whole, an error names its line and column.
                     toml::from_str::<Self>(&text).context(place.clone())?;
                 }
@@ -125,6 +159,21 @@ impl Experiment {
             }
             None => toml::Table::try_from(Self::quick())?,
         };
+        for part in parts {
+            let place = part.display().to_string();
+            let part = text(part)?.parse::<toml::Table>().context(place.clone())?;
+            merge(&mut table, part);
+            // Now, so that an error names the part and not the whole.
+            toml::Value::Table(table.clone()).try_into::<Self>().context(place)?;
+        }
+        Self::of(table, &place, overrides)
+    }
+
+    /// The experiment that `table`, read at `place`, describes, with overrides as [`Self::read`] takes them.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of(mut table: toml::Table, place: &str, overrides: &[String]) -> anyhow::Result<Self> {
         for change in overrides {
             let Some((key, value)) = change.split_once('=') else {
                 bail!("--set {change}: needs the form key=value");
@@ -152,8 +201,8 @@ impl Experiment {
         if let Some(key) = not_finite(&table, "") {
             bail!("{place}: {key} is not a finite number");
         }
-        let mut experiment: Self = toml::Value::Table(table).try_into().context(place.clone())?;
-        experiment.data = experiment.data.complete().context(place)?;
+        let mut experiment: Self = toml::Value::Table(table).try_into().context(place.to_owned())?;
+        experiment.data = experiment.data.complete().context(place.to_owned())?;
         Ok(experiment)
     }
 
@@ -176,7 +225,16 @@ impl Experiment {
         self.model.check()?;
         self.train.check()?;
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
-        for (what, all) in [("seeds", &seeds), ("encoders", &self.encoders), ("mixtures", &self.mixtures)] {
+        let lengths: Vec<String> = self.lengths.iter().map(usize::to_string).collect();
+        if let Some(length) = self.lengths.iter().find(|l| **l == 0 || **l > self.max_length) {
+            bail!("lengths: {length} must lie between 1 and max_length = {}", self.max_length);
+        }
+        for (what, all) in [
+            ("seeds", &seeds),
+            ("encoders", &self.encoders),
+            ("mixtures", &self.mixtures),
+            ("lengths", &lengths),
+        ] {
             if let Some(twice) = all.iter().enumerate().find(|(i, x)| all[..*i].contains(x)) {
                 bail!("{what}: {} stands there twice", twice.1);
             }
@@ -212,10 +270,17 @@ impl Experiment {
         }
         let known: Vec<&str> = encoders.iter().chain(&mixtures).copied().collect();
         registered(&self.options.keys().cloned().collect::<Vec<_>>(), &known, "options of")?;
-        for (mixture, spec) in self.cells() {
+        let names: Vec<String> = self.pairs().map(|(e, m)| format!("{e}-{m}")).collect();
+        if let Some(name) = self.settings.keys().find(|name| !names.contains(name)) {
+            let near = nearest_name(name, names.iter().map(String::as_str)).unwrap_or_default();
+            bail!("settings.{name}: no such row; did you mean {near}?");
+        }
+        for Row { mixture, spec, experiment } in self.rows()? {
+            experiment.model.check()?;
+            experiment.train.check()?;
             registry.check(&spec).with_context(|| format!("{} x {mixture}", spec.encoder))?;
         }
-        Ok(())
+        self.tune.as_ref().map_or(Ok(()), |tune| tune.check(self, registry))
     }
 
     /// Loads and prepares the data, and takes the test part out of it.
@@ -237,20 +302,68 @@ impl Experiment {
         Ok((data, HeldOut { samples, new }))
     }
 
-    /// The cells of the table, in order: the name of the mixture's column, and what is built.
-    pub fn cells(&self) -> Vec<(String, Spec)> {
+    fn pairs(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.encoders.iter().flat_map(|e| self.mixtures.iter().map(move |m| (e, m)))
+    }
+
+    /// What is built for an encoder and a mixture or variant.
+    pub fn spec(&self, encoder: &str, mixture: &str) -> Spec {
         let options = |name: &str| self.options.get(name).cloned().unwrap_or_default();
-        let cell = |encoder: &String, mixture: &String| {
-            let variant = self.variants.get(mixture);
-            let spec = Spec {
-                encoder: encoder.clone(),
-                mixture: variant.map_or(mixture, |v| &v.of).clone(),
-                encoder_options: options(encoder),
-                mixture_options: variant.map_or_else(|| options(mixture), |v| v.options.clone()),
+        let variant = self.variants.get(mixture);
+        Spec {
+            encoder: encoder.to_owned(),
+            mixture: variant.map_or(mixture, |v| &v.of).to_owned(),
+            encoder_options: options(encoder),
+            mixture_options: match variant {
+                None => options(mixture),
+                Some(variant) => match (options(&variant.of), variant.options.clone()) {
+                    (Value::Object(mut of), Value::Object(own)) => {
+                        of.extend(own);
+                        Value::Object(of)
+                    }
+                    (_, own) => own,
+                },
+            },
+        }
+    }
+
+    /// The rows of the table, in order: encoders, mixtures, lengths.
+    ///
+    /// # Errors
+    /// Settings of a row that do not fit the experiment.
+    pub fn rows(&self) -> anyhow::Result<Vec<Row<'_>>> {
+        let mut rows = Vec::new();
+        for (encoder, mixture) in self.pairs() {
+            let name = format!("{encoder}-{mixture}");
+            let own = match self.settings.get(&name) {
+                Some(settings) => {
+                    Cow::Owned(with(self, settings).with_context(|| format!("settings.{name}"))?)
+                }
+                None => Cow::Borrowed(self),
             };
-            (mixture.clone(), spec)
-        };
-        self.encoders.iter().flat_map(|e| self.mixtures.iter().map(move |m| cell(e, m))).collect()
+            let others = self.lengths.iter().copied().filter(|l| *l != self.max_length);
+            for length in others.chain([self.max_length]) {
+                let mut experiment = own.clone();
+                if length != self.max_length {
+                    experiment.to_mut().max_length = length;
+                }
+                rows.push(Row {
+                    mixture: mixture.clone(),
+                    spec: experiment.spec(encoder, mixture),
+                    experiment,
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Name of a row's files: encoder and mixture, and the length where it is another than `max_length`.
+    pub fn training(&self, encoder: &str, mixture: &str, length: usize) -> String {
+        if length == self.max_length {
+            format!("{encoder}-{mixture}")
+        } else {
+            format!("{encoder}-{mixture}-L{length}")
+        }
     }
 
     /// SHA-256 of the resolved configuration.
@@ -261,6 +374,18 @@ impl Experiment {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(self)?);
         Ok(mos_data::rng::hex(hash))
+    }
+}
+
+/// Puts `over` over `table`, tables into tables.
+fn merge(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(over)) => merge(inner, over),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
     }
 }
 

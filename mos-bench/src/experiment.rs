@@ -1,6 +1,7 @@
 //! Runs an experiment: every cell with every seed, side by side, into a run folder.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex,
@@ -15,11 +16,12 @@ use mos_data::{Dataset, Sample};
 use rayon::prelude::*;
 
 use crate::{
-    config::{Experiment, HeldOut},
+    config::{Experiment, HeldOut, Row},
     folder::{COMMIT, Folder},
     metrics::{GroupedAuc, auc},
     progress::Progress,
     results::{Cell, DataRecord, Results, RunRecord, Speed},
+    routing,
     stats::{bootstrap_users, resamples},
     tables,
     train::{Trial, View, columns, test_record},
@@ -27,8 +29,21 @@ use crate::{
 
 struct Job<'a> {
     name: String,
-    trial: &'a Trial<'a>,
+    of: &'a Trained<'a>,
     seed: u64,
+}
+
+/// A row that is trained: its names in the table, and its trial.
+struct Trained<'a> {
+    encoder: String,
+    mixture: String,
+    trial: Trial<'a>,
+}
+
+impl Trained<'_> {
+    fn name(&self, experiment: &Experiment) -> String {
+        experiment.training(&self.encoder, &self.mixture, self.trial.experiment.max_length)
+    }
 }
 
 /// Builds every model of the table once, so that an option that does not fit is found before anything is trained.
@@ -36,7 +51,7 @@ struct Job<'a> {
 /// # Errors
 /// Options that do not exist, or do not fit the data.
 pub fn try_models(experiment: &Experiment, data: &Dataset, registry: &Registry) -> anyhow::Result<()> {
-    for (encoder, mixture, trial) in trials(experiment, data, registry) {
+    for Trained { encoder, mixture, trial } in trials(experiment, data, registry)? {
         trial.model(experiment.seeds[0]).with_context(|| format!("{encoder} x {mixture}"))?;
     }
     Ok(())
@@ -54,19 +69,19 @@ pub fn run(
     registry: &Registry,
     folder: &Folder,
 ) -> anyhow::Result<Results> {
-    let trials = trials(experiment, data, registry);
+    let trials = trials(experiment, data, registry)?;
     let mut jobs = Vec::new();
     let mut records: BTreeMap<(String, u64), RunRecord> = BTreeMap::new();
     let mut commits = BTreeSet::new();
-    for (encoder, mixture, trial) in &trials {
-        let name = format!("{encoder}-{mixture}");
+    for of in &trials {
+        let name = of.name(experiment);
         for seed in &experiment.seeds {
             match folder.finished(&name, *seed, data, held_out.samples().len())? {
                 Some((record, commit)) => {
                     records.insert((name.clone(), *seed), record);
                     commits.insert(commit);
                 }
-                None => jobs.push(Job { name: name.clone(), trial, seed: *seed }),
+                None => jobs.push(Job { name: name.clone(), of, seed: *seed }),
             }
         }
     }
@@ -80,10 +95,21 @@ pub fn run(
     train_all(&jobs, data, held_out, folder, &mut records)?;
     let mut cells = Vec::new();
     let progress = Progress::new("timing", trials.len() as u64);
-    for (encoder, mixture, trial) in &trials {
-        let name = format!("{encoder}-{mixture}");
+    let mut routing = Vec::new();
+    for of in &trials {
+        let (name, trial) = (of.name(experiment), &of.trial);
         let runs = experiment.seeds.iter().filter_map(|s| records.remove(&(name.clone(), *s))).collect();
-        cells.push(Cell::new(encoder, mixture, runs, Some(speed(trial)?)));
+        let full = trial.view == View::Full;
+        let pair = format!("{}-{}", of.encoder, of.mixture);
+        cells.push(Cell {
+            max_length: trial.experiment.max_length,
+            variant: experiment.variants.get(&of.mixture).cloned(),
+            settings: experiment.settings.get(&pair).filter(|_| full).cloned().unwrap_or_default(),
+            ..Cell::new(&of.encoder, &of.mixture, runs, Some(speed(trial)?))
+        });
+        for seed in &experiment.seeds {
+            routing.extend(folder.routing(&name, *seed)?);
+        }
         progress.tick();
     }
     progress.finish();
@@ -113,25 +139,31 @@ pub fn run(
         cells,
     };
     results.compare();
-    compare_users(&mut results, held_out, folder)?;
+    compare_users(&mut results, experiment, held_out, folder)?;
     let json = serde_json::to_string_pretty(&results)? + "\n";
     folder.write("results.json", json.as_bytes())?;
-    folder.write("tables.md", tables::markdown(&results).as_bytes())?;
+    if !routing.is_empty() {
+        folder.write("routing.json", (serde_json::to_string_pretty(&routing)? + "\n").as_bytes())?;
+    }
+    folder.write("tables.md", tables::markdown(&results, &routing).as_bytes())?;
     Ok(results)
 }
 
-/// Every row that is trained: its names in the table, and its trial.
+/// Every row that is trained.
 fn trials<'a>(
     experiment: &'a Experiment,
     data: &'a Dataset,
     registry: &'a Registry,
-) -> Vec<(String, String, Trial<'a>)> {
-    let trial = |spec: Spec, view| Trial { experiment, registry, data, spec, view };
-    let mut out: Vec<(String, String, Trial<'a>)> = experiment
-        .cells()
-        .into_iter()
-        .map(|(mixture, spec)| (spec.encoder.clone(), mixture, trial(spec, View::Full)))
-        .collect();
+) -> anyhow::Result<Vec<Trained<'a>>> {
+    let mut out = Vec::new();
+    for Row { mixture, spec, experiment } in experiment.rows()? {
+        let encoder = spec.encoder.clone();
+        out.push(Trained {
+            encoder,
+            mixture,
+            trial: Trial { experiment, registry, data, spec, view: View::Full },
+        });
+    }
     if experiment.controls {
         let twin = experiment.encoders.iter().find(|e| *e == "twin").unwrap_or(&experiment.encoders[0]);
         for (name, encoder, view) in
@@ -139,10 +171,11 @@ fn trials<'a>(
         {
             let encoder_options = experiment.options.get(encoder).cloned().unwrap_or_default();
             let spec = Spec { encoder_options, ..Spec::new(encoder, "none") };
-            out.push((name.into(), "none".into(), trial(spec, view)));
+            let trial = Trial { experiment: Cow::Borrowed(experiment), registry, data, spec, view };
+            out.push(Trained { encoder: name.into(), mixture: "none".into(), trial });
         }
     }
-    out
+    Ok(out)
 }
 
 /// Works through the jobs with one thread each, as many at a time as there are threads.
@@ -155,7 +188,7 @@ fn train_all(
 ) -> anyhow::Result<()> {
     let workers = rayon::current_num_threads().min(jobs.len());
     let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
-    let progress = Progress::new("training", jobs.iter().map(|j| j.trial.validations()).sum());
+    let progress = Progress::new("training", jobs.iter().map(|j| j.of.trial.validations()).sum());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, RunRecord)>> = Mutex::new(Vec::new());
     let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
@@ -171,9 +204,13 @@ fn train_all(
                 progress.tick();
                 !stop()
             };
+            let Trained { encoder, mixture, trial } = job.of;
             let trained = pool.install(|| {
-                let fitted = job.trial.fit(job.seed, &tick)?;
-                fitted.map(|fitted| job.trial.test(fitted, held_out)).transpose()
+                let Some(fitted) = trial.fit(job.seed, &tick)? else { return Ok(None) };
+                let names = (encoder.as_str(), mixture.as_str(), job.seed);
+                let routing = routing::record(trial, fitted.model(), names, held_out.samples())?;
+                folder.keep_routing(&job.name, job.seed, routing.as_ref())?;
+                trial.test(fitted, held_out).map(Some)
             });
             let trained = trained.with_context(|| format!("{}, seed {}", job.name, job.seed))?;
             let Some((record, scores)) = trained else { break };
@@ -204,7 +241,12 @@ fn train_all(
 }
 
 /// Fills the differences to the plain encoder with their intervals over users.
-fn compare_users(results: &mut Results, held_out: &HeldOut, folder: &Folder) -> anyhow::Result<()> {
+fn compare_users(
+    results: &mut Results,
+    experiment: &Experiment,
+    held_out: &HeldOut,
+    folder: &Folder,
+) -> anyhow::Result<()> {
     let (labels, users) = columns(held_out.samples());
     // Users of the test part, numbered anew: nobody else can be drawn.
     let mut numbers = BTreeMap::new();
@@ -217,20 +259,20 @@ fn compare_users(results: &mut Results, held_out: &HeldOut, folder: &Folder) -> 
         .collect();
     let draws = resamples(numbers.len(), 500, 0);
     let runs = |cell: &Cell| -> anyhow::Result<Option<Vec<GroupedAuc>>> {
-        let name = format!("{}-{}", cell.encoder, cell.mixture);
+        let name = experiment.training(&cell.encoder, &cell.mixture, cell.max_length);
         let scores =
             cell.runs.iter().map(|r| folder.scores(&name, r.seed)).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(scores.iter().map(|s| GroupedAuc::new(s, &labels, &users)).collect())
     };
-    let mut plain: Option<(String, Option<Vec<GroupedAuc>>)> = None;
+    let mut plain: Option<(String, usize, Option<Vec<GroupedAuc>>)> = None;
     for at in 0..results.cells.len() {
         let cell = &results.cells[at];
-        let base = results.cells.iter().find(|c| c.encoder == cell.encoder && c.mixture == "none");
+        let base = results.beside(cell, "none");
         let Some(base) = base.filter(|_| cell.mixture != "none") else { continue };
-        if plain.as_ref().is_none_or(|(encoder, _)| *encoder != base.encoder) {
-            plain = Some((base.encoder.clone(), runs(base)?));
+        if plain.as_ref().is_none_or(|(encoder, n, _)| (encoder, *n) != (&base.encoder, base.max_length)) {
+            plain = Some((base.encoder.clone(), base.max_length, runs(base)?));
         }
-        if let (Some((_, Some(base))), Some(runs)) = (&plain, runs(cell)?) {
+        if let (Some((_, _, Some(base))), Some(runs)) = (&plain, runs(cell)?) {
             results.cells[at].delta_auc_users = bootstrap_users(&runs, base, &draws);
         }
     }
@@ -252,7 +294,7 @@ fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Ce
     });
     [("popularity", popularity), ("repetition", repetition.collect())].map(|(name, scores)| {
         let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, held_out, false)).collect();
-        let mut cell = Cell::new(name, "none", runs, None);
+        let mut cell = Cell { max_length: experiment.max_length, ..Cell::new(name, "none", runs, None) };
         // Nothing was drawn, so there is no interval.
         for interval in [&mut cell.auc, &mut cell.gauc].into_iter().flatten() {
             (interval.lo, interval.hi) = (None, None);

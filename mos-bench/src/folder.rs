@@ -1,7 +1,7 @@
 //! The run folder: what is written where, and what is read back when a run is resumed.
 //!
 //! It holds `config.toml` (resolved), one record and one file of test scores for each finished training in `trainings/`,
-//! `test.csv` (the samples that the scores belong to), `results.json` and `tables.md`. A training is repeatable to the
+//! `test.csv` (the samples that the scores belong to), `results.json`, `routing.json` and `tables.md`. A training is repeatable to the
 //! bit, so an interrupted run only repeats what was unfinished.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Experiment, HeldOut},
     results::RunRecord,
+    routing::RoutingRecord,
 };
 
 /// A run folder that is known to be writable.
@@ -144,6 +145,28 @@ impl Folder {
         };
         let json = serde_json::to_string(&finished)?;
         self.write(&format!("trainings/{name}-{}.json", record.seed), json.as_bytes())
+    }
+
+    /// Keeps what a trained router does; to be called before [`Self::keep`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep_routing(&self, name: &str, seed: u64, record: Option<&RoutingRecord>) -> anyhow::Result<()> {
+        let Some(record) = record else { return Ok(()) };
+        self.write(&format!("trainings/{name}-{seed}.routing.json"), &serde_json::to_vec(record)?)
+    }
+
+    /// What the router of a finished training does; `None` if it has none.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds something else.
+    pub fn routing(&self, name: &str, seed: u64) -> anyhow::Result<Option<RoutingRecord>> {
+        let path = self.path.join(format!("trainings/{name}-{seed}.routing.json"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let place = || format!("{}: delete it and {name}-{seed}.json to train this again", path.display());
+        serde_json::from_slice(&std::fs::read(&path)?).with_context(place).map(Some)
     }
 
     /// The record of a finished training and the commit that made it; `None` if it is not finished.

@@ -2,6 +2,7 @@
 //!
 //! A run writes typed results first ([`results::Results`], JSON); every table is rendered from them.
 
+pub mod agreement;
 pub mod cli;
 pub mod compare;
 pub mod config;
@@ -12,6 +13,9 @@ pub mod metrics;
 pub mod progress;
 pub mod report;
 pub mod results;
+pub mod routing;
+pub mod settings;
 pub mod stats;
 pub mod tables;
 pub mod train;
+pub mod tune;

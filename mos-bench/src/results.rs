@@ -8,6 +8,7 @@ use mos_data::{LabelRule, nearest_name};
 use serde::{Deserialize, Serialize};
 
 use crate::stats::{Interval, Paired, holm, paired_t, t_interval};
+use crate::{config::Variant, settings::Settings};
 
 /// The data of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +67,9 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Mean MACs of scoring one test sample, with the tested weights.
     pub macs: Cost,
+    /// The same of samples whose history has as many behaviours as are kept, where there are any.
+    #[serde(default)]
+    pub macs_full: Option<Cost>,
     /// Trained values: embedding tables, dense parameters.
     pub params: ParamCount,
 }
@@ -111,6 +115,15 @@ pub struct Cell {
     pub encoder: String,
     /// Mixture; `none` = the encoder by itself.
     pub mixture: String,
+    /// Behaviours that a history keeps; 0 in results from before this was recorded.
+    #[serde(default)]
+    pub max_length: usize,
+    /// What the mixture is, where it is a variant.
+    #[serde(default)]
+    pub variant: Option<Variant>,
+    /// Settings that this row does not share with the others.
+    #[serde(default)]
+    pub settings: Settings,
     /// One per seed.
     pub runs: Vec<RunRecord>,
     /// Over seeds.
@@ -170,6 +183,9 @@ impl Cell {
         Self {
             encoder: encoder.into(),
             mixture: mixture.into(),
+            max_length: 0,
+            variant: None,
+            settings: Settings::new(),
             auc: over(|r| r.auc),
             gauc: over(|r| r.gauc),
             logloss: over(|r| r.logloss),
@@ -200,6 +216,12 @@ impl Cell {
 }
 
 impl Results {
+    /// The row of `mixture` around the same encoder, at the same length.
+    pub fn beside(&self, cell: &Cell, mixture: &str) -> Option<&Cell> {
+        let same = |c: &&Cell| c.encoder == cell.encoder && c.max_length == cell.max_length;
+        self.cells.iter().filter(same).find(|c| c.mixture == mixture)
+    }
+
     /// Fills the paired differences, with Holm's correction over the table, metric by metric.
     pub fn compare(&mut self) {
         let against = |base: &str, metric: Metric| -> Vec<Option<Paired>> {
@@ -208,7 +230,7 @@ impl Results {
                 .cells
                 .iter()
                 .map(|cell| {
-                    let plain = self.cells.iter().find(|c| c.encoder == cell.encoder && c.mixture == base)?;
+                    let plain = self.beside(cell, base)?;
                     (cell.mixture != base).then(|| paired_t(&values(cell)?, &values(plain)?))?
                 })
                 .collect();

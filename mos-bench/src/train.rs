@@ -1,6 +1,6 @@
 //! The training protocol: one cell, one seed.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use anyhow::bail;
 use mos_baselines::{Registry, Spec};
@@ -27,8 +27,8 @@ pub enum View {
 /// The cell `spec` of an experiment, ready to be trained.
 #[derive(Debug)]
 pub struct Trial<'a> {
-    /// The experiment.
-    pub experiment: &'a Experiment,
+    /// The experiment, as it is for this cell.
+    pub experiment: Cow<'a, Experiment>,
     /// Where its names come from.
     pub registry: &'a Registry,
     /// Its data.
@@ -72,6 +72,16 @@ impl Trial<'_> {
         Ok((scores, cost))
     }
 
+    /// Mean cost of samples with as many behaviours as are kept, of the first of them.
+    fn full_cost(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<Option<Cost>> {
+        let full = |s: &&Sample| self.view == View::Full && s.end as usize >= self.experiment.max_length;
+        let full: Vec<Sample> = samples.iter().filter(full).take(256).copied().collect();
+        if full.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(per_sample(model.stated_cost(&self.batch(&full))?, full.len())))
+    }
+
     fn steps_per_epoch(&self) -> u64 {
         self.data.splits.train.len().div_ceil(self.experiment.batch) as u64
     }
@@ -93,7 +103,7 @@ impl Trial<'_> {
     /// Training that leaves the finite numbers. `Ok(None)` if `tick` stopped it.
     pub fn fit(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<Fitted>> {
         let started = Instant::now();
-        let (x, train) = (self.experiment, &self.data.splits.train);
+        let (x, train) = (&*self.experiment, &self.data.splits.train);
         let mut model = self.model(seed)?;
         let (per_epoch, every) = (self.steps_per_epoch(), self.every());
         let total = per_epoch * x.epochs as u64;
@@ -136,26 +146,22 @@ impl Trial<'_> {
     pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> anyhow::Result<(RunRecord, Vec<f32>)> {
         let Fitted { model, seed, valid, best_step, started } = fitted;
         let samples = held_out.samples();
+        let macs_full = self.full_cost(&model, samples)?;
         let (scores, cost) = self.scores(&model, samples)?;
-        let n = samples.len().max(1) as u64;
-        let per_sample = |macs: u64| (macs + n / 2) / n;
+        let n = samples.len();
         let stated = samples.chunks(self.experiment.batch).map(|chunk| model.stated_cost(&self.batch(chunk)));
         let stated = stated.sum::<mos_core::Result<Cost>>()?;
         if stated.executed() != cost {
             let Spec { encoder, mixture, .. } = &self.spec;
             bail!("{encoder} x {mixture} executes {cost:?} but states {stated:?}");
         }
-        let macs = Cost {
-            encoder: per_sample(cost.encoder),
-            router: per_sample(cost.router),
-            head: per_sample(cost.head),
-            saved: (stated.saved as f64 / n as f64).round() as i64,
-        };
+        let macs = per_sample(stated, n);
         let (embedding, dense) = model.parameters();
         let record = RunRecord {
             valid,
             best_step,
             macs,
+            macs_full,
             params: ParamCount { embedding, dense },
             seconds: started.elapsed().as_secs_f64(),
             ..test_record(seed, &scores, held_out, true)
@@ -172,6 +178,30 @@ pub struct Fitted {
     valid: Option<f64>,
     best_step: u64,
     started: Instant,
+}
+
+impl Fitted {
+    /// The model.
+    pub fn model(&self) -> &CtrModel {
+        &self.model
+    }
+
+    /// Its best validation AUC + gAUC, and the step of that validation.
+    pub fn best(&self) -> (Option<f64>, u64) {
+        (self.valid, self.best_step)
+    }
+}
+
+/// The mean of a cost over `samples`.
+pub fn per_sample(cost: Cost, samples: usize) -> Cost {
+    let n = samples.max(1) as u64;
+    let mean = |macs: u64| (macs + n / 2) / n;
+    Cost {
+        encoder: mean(cost.encoder),
+        router: mean(cost.router),
+        head: mean(cost.head),
+        saved: (cost.saved as f64 / n as f64).round() as i64,
+    }
 }
 
 /// Labels and users of samples.
@@ -202,6 +232,7 @@ pub fn test_record(seed: u64, scores: &[f32], held_out: &HeldOut, logits: bool) 
         best_step: 0,
         seconds: 0.0,
         macs: Cost::default(),
+        macs_full: None,
         params: ParamCount::default(),
     }
 }

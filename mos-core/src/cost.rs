@@ -10,6 +10,8 @@ use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{self, Stage};
+
 /// Multiply-adds (1 MAC = 2 FLOPs) by part of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
@@ -109,8 +111,13 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (out, mine.map(|c| c.cost).unwrap_or_default())
 }
 
-/// Charges everything `work` executes to `part`.
+/// Charges everything `work` executes to `part`, and its time where [`clock::measure`] asks.
 pub fn charge<T>(part: Part, work: impl FnOnce() -> T) -> T {
+    let _running = match part {
+        Part::Encoder => None,
+        Part::Router => clock::running(Stage::Routing),
+        Part::Head => clock::running(Stage::Head),
+    };
     let before = COUNTER.with_borrow_mut(|c| c.as_mut().map(|c| std::mem::replace(&mut c.part, part)));
     let out = work();
     if let Some(before) = before {

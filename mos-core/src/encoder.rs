@@ -6,8 +6,8 @@ use mos_data::Catalog;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Cost, Error, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit, Tables,
-    engine::BufferId,
+    Cost, Error, Events, Init, Input, Mat, ParamId, Params, Pass, Result, StateUpdate, TableId, TableInit,
+    Tables, engine::BufferId,
 };
 
 /// What an encoder says about B samples.
@@ -50,6 +50,15 @@ impl Interest {
         self.vectors.extend(other.vectors);
         self.evidence.extend(other.evidence);
     }
+}
+
+/// The themes of the behaviours of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowThemes {
+    /// Number of themes that there are, used or not.
+    pub count: usize,
+    /// Theme of each behaviour `[N]`, [`crate::mos::NO_THEME`] where it has none.
+    pub of_rows: Vec<u16>,
 }
 
 /// Where training stands when [`SequenceEncoder::after_step`] is called.
@@ -105,6 +114,12 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
     /// [`Self::after_step`] and [`Self::prepare_scoring`] on.
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         Vec::new()
+    }
+
+    /// The theme of each behaviour, for encoders that give them one; `None` for all others. It is asked of a scoring pass,
+    /// and of every encoder inside a model: a mixture never has to pass it on.
+    fn themes(&self, _pass: &mut Pass<'_>, _events: &Events) -> Option<RowThemes> {
+        None
     }
 
     /// Called once after each optimizer step with what the passes of this step recorded, in shard order: changes this
@@ -166,6 +181,11 @@ impl<'a> Builder<'a> {
     fn child(&mut self, path: String, width: usize) -> Builder<'_> {
         let Self { params, tables, catalog, seed, .. } = self;
         Builder { params, tables, catalog, width, seed: *seed, path }
+    }
+
+    /// Where in the name tree this is, as in `encoder.theme`.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Width d of target and behaviour vectors.

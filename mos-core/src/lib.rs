@@ -8,6 +8,7 @@
 //! [`engine`] is the only module that names dfdx, the tensor library underneath.
 
 pub mod checkpoint;
+pub mod clock;
 pub mod cost;
 mod encoder;
 pub mod engine;
@@ -23,7 +24,8 @@ mod tables;
 
 pub use cost::{Cost, Part};
 pub use encoder::{
-    Builder, Interest, SequenceEncoder, StepInfo, check_heads, check_rate, check_sizes, check_weight,
+    Builder, Interest, RowThemes, SequenceEncoder, StepInfo, check_heads, check_rate, check_sizes,
+    check_weight,
 };
 pub use engine::{Adam, AdamStep, Back, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};

@@ -8,8 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, HeadConfig, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params,
-    Part, Pass, Result, RowGrads, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit, Tables, Tape,
-    cost, encoder::visit, head::Head, ops,
+    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit,
+    Tables, Tape,
+    clock::{self, Stage},
+    cost,
+    encoder::visit,
+    head::Head,
+    ops,
 };
 
 /// Features and head of a [`CtrModel`].
@@ -198,6 +203,7 @@ impl CtrModel {
 
     /// The vectors of targets and behaviours.
     fn input(&self, pass: &mut Pass<'_>, events: Events) -> Input {
+        let _gather = clock::running(Stage::Gather);
         let items = pass.item_rows(Tables::ITEMS);
         let rows = if let Some(behaviours) = self.behaviours {
             let behaviours = pass.param(behaviours);
@@ -214,7 +220,9 @@ impl CtrModel {
     /// B samples → logits `[B, 1]` and the target vectors
     fn forward(&self, pass: &mut Pass<'_>, events: Events) -> Result<(Mat, Mat)> {
         let input = self.input(pass, events);
+        let running = clock::running(Stage::Encoder);
         let interest = self.encoder.forward(pass, &input)?;
+        drop(running);
         let Input { target, events, .. } = input;
         let logits = cost::charge(Part::Head, || {
             let logits = self.head.forward(pass, &target, &interest);
@@ -232,7 +240,9 @@ impl CtrModel {
         total: usize,
         config: &TrainConfig,
     ) -> Result<ShardGrads> {
+        let gather = clock::running(Stage::Gather);
         let (index, events) = ItemIndex::of(shard)?;
+        drop(gather);
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
         let mut pass =
             Pass::new(Tape::training(), &self.params, &self.tables, &index, rng).of_step(&shard.labels);
@@ -243,6 +253,7 @@ impl CtrModel {
         let mut parts = vec![(&bce, share), (&size, share * config.target_l2)];
         parts.extend(pass.losses.iter().map(|(weight, loss)| (loss, share * weight)));
         let loss = ops::sum_scalars(&mut pass.tape, &parts);
+        let _backward = clock::running(Stage::Backward);
         let Pass { tape, leaves, updates, .. } = pass;
         let mut grads = tape.backward(&loss)?;
         let mut leaves: Vec<_> = leaves.into_iter().collect();
@@ -286,6 +297,7 @@ impl CtrModel {
             .enumerate()
             .map(|(number, shard)| self.shard_grads(shard, number as u64, total, config))
             .collect::<Result<Vec<_>>>()?;
+        let _optimizer = clock::running(Stage::Optimizer);
         let loss = parts.iter().map(|p| p.loss).sum::<f32>();
         let mut dense: Vec<Option<Vec<f32>>> = vec![None; parts[0].dense.len()];
         let mut touched: BTreeMap<usize, Vec<ShardRows<'_>>> = BTreeMap::new();
@@ -398,10 +410,31 @@ impl CtrModel {
     }
 
     fn score_shard(&self, shard: &Batch) -> Result<Vec<f32>> {
+        let gather = clock::running(Stage::Gather);
         let (index, events) = ItemIndex::of(shard)?;
+        drop(gather);
         let rng = rng::stream(self.seed, "scoring", &[]);
         let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
         Ok(self.forward(&mut pass, events)?.0.to_vec())
+    }
+
+    /// The theme of each behaviour of `batch`, as scoring sees it; `None` where no part of the encoder has themes.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn themes(&self, batch: &Batch) -> Result<Option<RowThemes>> {
+        self.check_prepared()?;
+        self.check_batch(batch)?;
+        let (index, events) = ItemIndex::of(batch)?;
+        let rng = rng::stream(self.seed, "scoring", &[]);
+        let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
+        let mut found = None;
+        visit(self.encoder.as_ref(), &mut |e| {
+            if found.is_none() {
+                found = e.themes(&mut pass, &events);
+            }
+        });
+        Ok(found)
     }
 
     /// MACs of scoring `batch` as the formulas state them: what [`Self::score_counted`] executes, with what the formulas

@@ -3,8 +3,8 @@
 //! history. What MoS gains over it is the routing, not the knowledge of themes.
 
 use mos_core::{
-    Builder, Cost, Init, Input, Interest, Mat, ParamId, Params, Part, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables, cost,
+    Builder, Cost, Events, Init, Input, Interest, Mat, ParamId, Params, Part, Pass, Result, RowThemes,
+    SequenceEncoder, StateUpdate, StepInfo, Tables, cost,
     mos::{Codebook, MosConfig, Router, RoutingVector},
     ops,
 };
@@ -146,6 +146,12 @@ impl SequenceEncoder for ThemeFeature {
 
     fn evidence(&self) -> usize {
         self.expert.evidence()
+    }
+
+    fn themes(&self, pass: &mut Pass<'_>, events: &Events) -> Option<RowThemes> {
+        let of_items = self.router.themes_of_pass(pass, events);
+        let of_rows = events.items.iter().map(|i| of_items[*i as usize]).collect();
+        Some(RowThemes { count: self.none as usize, of_rows })
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

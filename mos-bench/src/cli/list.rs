@@ -5,6 +5,7 @@ use mos_baselines::Registry;
 use mos_data::sources::FORMATS;
 
 use super::say;
+use crate::settings::plain;
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
@@ -31,18 +32,4 @@ pub(super) fn print(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> 
         }
     }
     say(&text)
-}
-
-/// A value as its user wrote it: options are f32, whose nearest f64 has many digits.
-fn plain(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Number(n) if n.is_f64() => {
-            n.as_f64().map_or(n.to_string(), |x| (x as f32).to_string())
-        }
-        serde_json::Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect();
-            format!("{{ {} }}", fields.join(", "))
-        }
-        other => other.to_string(),
-    }
 }

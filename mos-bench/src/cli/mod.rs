@@ -5,6 +5,7 @@ mod data;
 mod list;
 mod report;
 mod run;
+mod study;
 mod table;
 
 use std::{io::Write as _, process::ExitCode};
@@ -27,7 +28,7 @@ struct Cli {
 enum Command {
     /// Run the experiment of a file.
     Run(run::ConfiguredRun),
-    /// Print a table of a finished run, whole or in part.
+    /// Print a table of a finished run, or make a study and print its table.
     Table(table::TableArgs),
     /// Write the report of one run or of several.
     Report(report::ReportArgs),
@@ -55,7 +56,7 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
     match cli.command {
         None => run::quick(&cli.run, registry),
         Some(Command::Run(args)) => run::configured(&args, registry),
-        Some(Command::Table(args)) => table::print(args),
+        Some(Command::Table(args)) => table::print(args, registry),
         Some(Command::Report(args)) => report::write(&args),
         Some(Command::Compare(args)) => compare::print(&args),
         Some(Command::Data(command)) => data::work(command),

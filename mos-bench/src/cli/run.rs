@@ -1,6 +1,9 @@
 //! `mos-bench` and `mos-bench run`: from an experiment to its tables.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Args;
 use mos_baselines::Registry;
@@ -20,13 +23,24 @@ use crate::{
 pub(super) struct RunArgs {
     /// Run folder (default: runs/<name> below the current folder).
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Finish an interrupted run.
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
+    /// Put a part of a configuration over it, as `mos-bench tune` writes one; can be given again.
+    #[arg(long, value_name = "FILE")]
+    pub(super) with: Vec<PathBuf>,
     /// Change a setting, as in `--set train.adam.lr=0.003`.
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(super) set: Vec<String>,
+}
+
+/// A finished run.
+pub(super) struct Finished {
+    pub(super) results: Results,
+    pub(super) folder: Folder,
+    /// Where it is and how long it took.
+    pub(super) closing: String,
 }
 
 #[derive(Debug, Args)]
@@ -40,24 +54,24 @@ pub(super) struct ConfiguredRun {
 
 /// The quick tour.
 pub(super) fn quick(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
-    run(&Experiment::read(None, &args.set)?, args, registry)
+    show(&Experiment::read(None, &args.with, &args.set)?, args, registry)
 }
 
 /// The experiment of a file.
 pub(super) fn configured(args: &ConfiguredRun, registry: &Registry) -> anyhow::Result<()> {
-    run(&Experiment::read(Some(&args.config), &args.run.set)?, &args.run, registry)
+    show(&Experiment::read(Some(&args.config), &args.run.with, &args.run.set)?, &args.run, registry)
 }
 
-fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
+fn show(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
+    let Finished { results, closing, .. } = run(experiment, args, registry)?;
+    say(&(rendered(&results) + &closing))
+}
+
+/// Trains whatever is not finished.
+pub(super) fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::Result<Finished> {
     let started = Instant::now();
     experiment.check(registry)?;
-    let folder = Folder::open(experiment, args.out.as_deref(), args.resume)?;
-    // Finished trainings are whole files already, so there is nothing to save.
-    let place = folder.path().display().to_string();
-    ctrlc::set_handler(move || {
-        eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
-        std::process::exit(130);
-    })?;
+    let folder = opened(experiment, args.out.as_deref(), args.resume)?;
     let loaded = experiment.load().and_then(|(data, held_out)| {
         eprint!("{}", data.card);
         experiment::try_models(experiment, &data, registry)?;
@@ -80,7 +94,19 @@ fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::
          report: {}\n",
         folder.path().join("report.html").display()
     );
-    say(&(rendered(&results) + &closing))
+    Ok(Finished { results, folder, closing })
+}
+
+/// The folder of a run; an interrupt then says how to go on.
+pub(super) fn opened(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Folder> {
+    let folder = Folder::open(experiment, out, resume)?;
+    // Finished trainings are whole files already, so there is nothing to save.
+    let place = folder.path().display().to_string();
+    ctrlc::set_handler(move || {
+        eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
+        std::process::exit(130);
+    })?;
+    Ok(folder)
 }
 
 fn rendered(results: &Results) -> String {

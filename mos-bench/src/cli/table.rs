@@ -1,46 +1,133 @@
-//! `mos-bench table`: tables from results that are there already.
+//! `mos-bench table`: tables from results that are there already, or from a study that is made first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
+use mos_baselines::Registry;
 
-use super::say;
-use crate::{export::Format, results::Results, tables};
+use super::{
+    run::{self, Finished, RunArgs},
+    say, study,
+};
+use crate::{
+    config::Experiment,
+    export::Format,
+    results::Results,
+    routing,
+    tables::{self, published},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct TableArgs {
     /// Which one.
     which: Which,
-    /// The run's results.json.
-    #[arg(default_value = "runs/quick/results.json")]
-    results: PathBuf,
+    /// The run's results.json [default: runs/quick/results.json].
+    #[arg(conflicts_with_all = ["config", "data"])]
+    results: Option<PathBuf>,
+    /// Run this experiment first.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+    /// Make the table's study on this source first: its name, and its path where it has one.
+    #[arg(long, num_args = 1..=2, value_names = ["SOURCE", "PATH"])]
+    data: Vec<String>,
+    /// Meaning of the columns, for sources of any table.
+    #[arg(long, requires = "data")]
+    schema: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
     /// Rows of this encoder only; can be given again.
     #[arg(long)]
     encoder: Vec<String>,
     /// Rows of this mixture only; can be given again.
     #[arg(long)]
     mixture: Vec<String>,
+    /// Print published figures on the same data beside ours (accuracy).
+    #[arg(long)]
+    published: bool,
     /// How it is written; all but the terminal's have all columns.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Which {
+/// A table of the paper, or beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Which {
     /// AUC, gAUC and log loss, with differences to the encoder by itself and to `scales`.
     Accuracy,
     /// gAUC in its three weightings.
     Weightings,
     /// Multiply-adds, parameters and times.
     Cost,
+    /// Variants of a mixture by what they change: experts, themes, unit, window, fusion, losses.
+    Ablation,
+    /// Accuracy and cost against the length of the history.
+    Length,
+    /// Load of themes, their agreement with categories, their stability inside sessions.
+    Routing,
 }
 
-pub(super) fn print(args: TableArgs) -> anyhow::Result<()> {
-    let results = Results::read(&args.results)?.only(&args.encoder, &args.mixture)?;
-    let table = match args.which {
+impl Which {
+    /// The study that it is a table of, as the file name of its configuration.
+    fn study(self) -> &'static str {
+        match self {
+            Self::Accuracy | Self::Weightings | Self::Cost => "accuracy",
+            Self::Ablation => "ablation",
+            Self::Length => "length",
+            Self::Routing => "routing",
+        }
+    }
+}
+
+pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> {
+    let which = args.which;
+    if args.published && which != Which::Accuracy {
+        bail!("--published: published figures are of accuracy");
+    }
+    let experiment = match (&args.config, args.data.first()) {
+        (Some(path), _) => Some(Experiment::read(Some(path), &args.run.with, &args.run.set)?),
+        (None, Some(_)) => {
+            Some(study::experiment(which.study(), &args.data, args.schema.as_deref(), &args.run)?)
+        }
+        (None, None) => None,
+    };
+    let (results, folder, closing) = match &experiment {
+        Some(experiment) => {
+            let Finished { results, folder, closing } = run::run(experiment, &args.run, registry)?;
+            (results, folder.path().to_owned(), closing)
+        }
+        None => {
+            let RunArgs { out, resume, with, set } = &args.run;
+            if out.is_some() || *resume || !with.is_empty() || !set.is_empty() {
+                bail!(
+                    "--out, --resume, --with and --set belong to a study: add --config FILE or --data SOURCE"
+                );
+            }
+            let path = args.results.clone().unwrap_or_else(|| "runs/quick/results.json".into());
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            (Results::read(&path)?, folder, String::new())
+        }
+    };
+    let results = results.only(&args.encoder, &args.mixture)?;
+    let mut all = vec![match which {
         Which::Accuracy => tables::accuracy(&results),
         Which::Weightings => tables::weightings(&results),
         Which::Cost => tables::cost(&results),
-    };
-    say(&table.render(args.format))
+        Which::Ablation => tables::ablation(&results),
+        Which::Length => tables::length(&results),
+        Which::Routing => {
+            let mut records = routing::read(&folder.join("routing.json"))?;
+            records.retain(|r| {
+                results.cells.iter().any(|c| (&c.encoder, &c.mixture) == (&r.encoder, &r.mixture))
+            });
+            tables::routing(&results.data.name, &records)
+        }
+    }];
+    if args.published {
+        all.push(published::table(&results)?);
+    }
+    let rendered: Vec<String> = all.iter().map(|t| t.render(args.format)).collect();
+    // Where a program reads the table, only the table.
+    let closing = if args.format == Format::Terminal { closing } else { String::new() };
+    say(&(rendered.join("\n") + &closing))
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, check_weight};
 
 /// Where themes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +144,11 @@ pub struct MosConfig {
     pub vector: RoutingVector,
     /// How the codebook learns.
     pub codebook: Codebook,
+    /// Weight of a loss that evens out how much each theme is used: K times the sum of squared mean memberships. With a
+    /// codebook that learns by mutual information alone, which balances by itself.
+    pub balance: f32,
+    /// Weight of the mean squared cosine of different codes; with a codebook that learns by mutual information alone.
+    pub orthogonality: f32,
     /// Start the codes by k-means++ on content vectors where the catalog has them, else at N(0, 1).
     pub kmeans_start: bool,
     /// Softmax temperature of memberships (cosines divided by this).
@@ -194,6 +199,8 @@ impl MosConfig {
             routing_dim: 16,
             vector: RoutingVector::Auto,
             codebook: Codebook::MutualInformation { weight: 0.1 },
+            balance: 0.0,
+            orthogonality: 0.0,
             kmeans_start: true,
             temperature: 0.2,
             lags: vec![1, 2, 4],
@@ -252,6 +259,19 @@ impl MosConfig {
         let informed = matches!(self.codebook, Codebook::MutualInformation { .. });
         if informed && (self.lags.is_empty() || self.lags.contains(&0)) {
             return fail("lags", &self.lags, "needs lags of at least 1, or the codebook never learns");
+        }
+        let weight = match self.codebook {
+            Codebook::MutualInformation { weight } => weight,
+            Codebook::MovingAverage { commitment } => commitment,
+            Codebook::Fixed => 0.0,
+        };
+        check_weight("mos.codebook", weight)?;
+        check_weight("mos.balance", self.balance)?;
+        check_weight("mos.orthogonality", self.orthogonality)?;
+        if !informed && (self.balance > 0.0 || self.orthogonality > 0.0) {
+            let message =
+                "balance and orthogonality need codes that learn by gradient, by mutual information";
+            return fail("codebook", &self.codebook, message);
         }
         if self.information_rows == 0 && self.codebook != Codebook::Fixed {
             return fail("information_rows", &0, "must be at least 1, or the codebook never learns");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Fusion, GlobalExpert, MosConfig, Router, Run, Sharing, plan::Plan};
 use crate::{
-    Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, SequenceEncoder,
-    StateUpdate, StepInfo, Tables, cost,
+    Builder, Cost, Events, Input, Interest, Mat, Offsets, Params, Part, Pass, Result, RowThemes,
+    SequenceEncoder, StateUpdate, StepInfo, Tables, cost,
     layers::Linear,
     ops::{self, Activation},
 };
@@ -246,6 +246,12 @@ impl SequenceEncoder for Mos {
             total = total + Cost::router(gate.macs(samples) + attention) + Cost::encoder(products);
         }
         Ok(total)
+    }
+
+    fn themes(&self, pass: &mut Pass<'_>, events: &Events) -> Option<RowThemes> {
+        let router = self.router.as_ref()?;
+        let count = router.theme_count(pass.params);
+        Some(RowThemes { count, of_rows: router.themes_of_rows(pass, events) })
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

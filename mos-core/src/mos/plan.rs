@@ -26,10 +26,7 @@ impl Router {
         let (item_themes, vectors) = self.assign_items(pass, events);
         let codes = pass.params.get(self.codes).clone();
         let codes = codes.values();
-        let row_themes = match self.config.unit {
-            RoutingUnit::Behaviour => events.items.iter().map(|i| item_themes[*i as usize]).collect(),
-            unit => self.assign_units(&vectors, codes, events, unit),
-        };
+        let row_themes = self.assign_rows(&item_themes, &vectors, codes, events);
         let mut targets: Vec<u16> = events.targets.iter().map(|t| item_themes[*t as usize]).collect();
         if pass.is_step() && self.config.theme_dropout > 0.0 {
             for target in &mut targets {
@@ -48,6 +45,20 @@ impl Router {
     /// as they are now, and the router's losses are added; when scoring by what was prepared.
     pub fn themes_of_pass(&self, pass: &mut Pass<'_>, events: &Events) -> Vec<u16> {
         self.assign_items(pass, events).0
+    }
+
+    /// The theme of each behaviour `[N]`, by the routing unit.
+    pub(super) fn themes_of_rows(&self, pass: &mut Pass<'_>, events: &Events) -> Vec<u16> {
+        let (item_themes, vectors) = self.assign_items(pass, events);
+        let codes = pass.params.get(self.codes).clone();
+        self.assign_rows(&item_themes, &vectors, codes.values(), events)
+    }
+
+    fn assign_rows(&self, item_themes: &[u16], vectors: &[f32], codes: &[f32], events: &Events) -> Vec<u16> {
+        match self.config.unit {
+            RoutingUnit::Behaviour => events.items.iter().map(|i| item_themes[*i as usize]).collect(),
+            unit => self.assign_units(vectors, codes, events, unit),
+        }
     }
 
     /// The theme of each distinct item, and where they are needed beyond that the routing vectors `[U, dim]`.

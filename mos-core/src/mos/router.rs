@@ -8,8 +8,8 @@ use super::{
     codebook::{kmeans, nearest, normalise},
 };
 use crate::{
-    Builder, Error, Events, Init, Mat, ParamId, Params, Pass, Result, StateUpdate, StepInfo, TableId,
-    TableInit, Tables, engine::BufferId, ops,
+    Builder, Error, Events, Init, Mat, Offsets, ParamId, Params, Pass, Result, StateUpdate, StepInfo,
+    TableId, TableInit, Tables, engine::BufferId, ops,
 };
 
 /// The theme of an item that has none: unknown, or without a routing vector. Not a theme, and not "empty".
@@ -149,6 +149,17 @@ impl Router {
             && (self.config.run != Run::Target(1) || self.config.unit != RoutingUnit::Behaviour)
     }
 
+    /// Number of themes: of the codebook, or of those that the data gives.
+    pub fn theme_count(&self, params: &Params) -> usize {
+        match self.config.themes {
+            Themes::Learned | Themes::Random => self.config.codes,
+            Themes::Oracle | Themes::Category => {
+                let known = self.item_themes(params).into_iter().filter(|t| *t != NO_THEME);
+                known.max().map_or(0, |most| usize::from(most) + 1)
+            }
+        }
+    }
+
     /// Theme of each item as it is now `[V]` (valid after [`crate::SequenceEncoder::prepare_scoring`]).
     pub fn item_themes(&self, params: &Params) -> Vec<u16> {
         params.buffer(self.themes).iter().map(|t| *t as u16).collect()
@@ -250,6 +261,20 @@ impl Router {
                 if !pairs.is_empty() {
                     let loss = ops::mutual_information(&mut pass.tape, &p, &pairs);
                     pass.add_loss(weight, loss);
+                }
+                let (k, rows) =
+                    (self.config.codes, events.offsets.ranges().take(looked).map(|r| r.len()).sum());
+                if self.config.balance > 0.0 && rows > 0 {
+                    let seen = ops::gather_rows(&mut pass.tape, &p, &events.items[..rows]);
+                    let use_of = ops::segment_mean(&mut pass.tape, &seen, &Offsets::from_lengths([rows]));
+                    let loss = ops::mean_square(&mut pass.tape, &use_of);
+                    pass.add_loss(self.config.balance * k as f32, loss);
+                }
+                if self.config.orthogonality > 0.0 && k > 1 {
+                    let cosines = ops::matmul_nt(&mut pass.tape, &codes, &codes);
+                    // K of the squares are those of codes with themselves; constant, they move nothing.
+                    let loss = ops::mean_square(&mut pass.tape, &cosines);
+                    pass.add_loss(self.config.orthogonality / (k - 1) as f32, loss);
                 }
             }
             Codebook::MovingAverage { .. } if !self.has_begun(pass.params) => {}

@@ -102,6 +102,34 @@ fn lengths() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0usize..30, 1..5)
 }
 
+/// What is said of behaviours is what they are routed by, whatever the unit.
+#[test]
+fn the_themes_of_rows_are_those_of_the_plan() {
+    for unit in [RoutingUnit::Behaviour, RoutingUnit::Session, RoutingUnit::Window(4)] {
+        let (subject, batch) = (Subject::new(&all_themes(unit), 3), batch(&[11, 0, 25], 3));
+        let (events, plan) = subject.plan(&batch);
+        let (index, _) = ItemIndex::of(&batch).unwrap();
+        let mut pass = Pass::new(
+            Tape::scoring(),
+            &subject.params,
+            &subject.tables,
+            &index,
+            rng::stream(0, "tests", &[]),
+        );
+        let of_rows = subject.router.themes_of_rows(&mut pass, &events);
+        assert_eq!(of_rows.len(), batch.items.len());
+        let mut planned = 0;
+        for (segment, range) in plan.offsets.ranges().enumerate() {
+            planned += range.len();
+            assert!(
+                plan.rows[range].iter().all(|r| of_rows[*r as usize] == plan.themes[segment]),
+                "{unit:?}"
+            );
+        }
+        assert_eq!(planned, of_rows.iter().filter(|t| **t != NO_THEME).count(), "{unit:?}");
+    }
+}
+
 #[test]
 fn theme_dropout_hides_themes_in_training_alone() {
     let subject = Subject::new(&MosConfig { codes: 4, theme_dropout: 0.5, ..MosConfig::mos() }, 1);
@@ -121,6 +149,44 @@ fn theme_dropout_hides_themes_in_training_alone() {
     for (s, gate) in plan.gates.iter().enumerate() {
         let hidden = plan.evidence[plan.samples[s] as usize] == -0.5;
         assert!(!hidden || *gate == 0.0, "a hidden theme still gates");
+    }
+}
+
+/// Balance and orthogonality against their definitions; the rest of their way is operations that have tests of their own.
+#[test]
+fn further_losses_are_those_of_their_definitions() {
+    let config = MosConfig { codes: 3, balance: 2.0, orthogonality: 0.5, ..MosConfig::mos() };
+    let subject = Subject::new(&config, 7);
+    let batch = batch(&[9, 4, 17], 7);
+    let (index, events) = ItemIndex::of(&batch).unwrap();
+    let mut pass =
+        Pass::new(Tape::training(), &subject.params, &subject.tables, &index, rng::stream(0, "tests", &[]))
+            .of_step(&batch.labels);
+    let vectors = subject.router.learn(&mut pass, &events);
+    let found: Vec<f32> = pass.losses.iter().map(|(weight, loss)| weight * loss.values()[0]).collect();
+    let rows = |values: &[f32]| -> Vec<Vec<f32>> { values.chunks(DIM).map(<[f32]>::to_vec).collect() };
+    let id = subject.params.ids().find(|id| subject.params.name(*id).ends_with("codes")).unwrap();
+    let codes = rows(subject.params.get(id).values());
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt()).max(1e-6)
+    };
+    let vectors = rows(vectors.values());
+    let mut mean = [0.0f32; 3];
+    for item in &events.items {
+        let e: Vec<f32> = codes.iter().map(|c| (cosine(&vectors[*item as usize], c) / 0.2).exp()).collect();
+        let sum: f32 = e.iter().sum();
+        mean.iter_mut().zip(e).for_each(|(m, e)| *m += e / sum / events.items.len() as f32);
+    }
+    let balance = 2.0 * 3.0 * mean.iter().map(|m| m * m).sum::<f32>();
+    let pairs = [(0, 1), (0, 2), (1, 2)].map(|(a, b)| cosine(&codes[a], &codes[b]).powi(2));
+    // The mean over ordered pairs of different codes, and what codes have with themselves.
+    let orthogonality = 0.5 * (2.0 * pairs.iter().sum::<f32>() / 6.0 + 1.0 / 2.0);
+    assert_eq!(found.len(), 3);
+    assert!((found[1] - balance).abs() < 1e-4, "{found:?}, not {balance}");
+    assert!((found[2] - orthogonality).abs() < 1e-4, "{found:?}, not {orthogonality}");
+    for config in [MosConfig { balance: 0.1, ..MosConfig::vq() }, MosConfig { balance: -1.0, ..config }] {
+        assert!(config.check().is_err());
     }
 }
 

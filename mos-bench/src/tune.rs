@@ -1,0 +1,374 @@
+//! Tuning: random search with the same number of trials for every model, judged by validation alone.
+//!
+//! Trial 0 is the configuration as it stands. The value of a setting in a trial depends on the search's seed, the trial and
+//! the setting's name alone, so that models which share a setting try the same values of it, and a search can be
+//! resumed or enlarged. Test samples are given away before anything is trained.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::{Context as _, bail, ensure};
+use mos_baselines::Registry;
+use mos_data::{Dataset, rng};
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    config::{Experiment, Row},
+    folder::Folder,
+    progress::Progress,
+    settings::{Settings, plain, with},
+    tables::Table,
+    train::{Trial, View},
+};
+
+/// The file of trials in the folder of a search.
+pub const TRIALS: &str = "trials.jsonl";
+
+/// What is searched, and with which budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tune {
+    /// Trials of each model, the configuration as it stands included.
+    #[serde(default = "twenty")]
+    pub trials: usize,
+    /// Seeds of the trainings of a trial; none of the experiment's own.
+    pub seeds: Vec<u64>,
+    /// Seed of the search.
+    #[serde(default)]
+    pub seed: u64,
+    /// Ranges by dotted name, as in `"train.adam.lr" = { log_uniform = [1e-3, 1e-2] }`. Of `options.<name>` a model has
+    /// those of its encoder and its mixture.
+    pub space: BTreeMap<String, Range>,
+}
+
+fn twenty() -> usize {
+    20
+}
+
+/// Where the values of a setting come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Range {
+    /// One of these.
+    Choice(Vec<Value>),
+    /// Between two numbers.
+    Uniform([f64; 2]),
+    /// Between two positive numbers, each magnitude alike.
+    LogUniform([f64; 2]),
+    /// A whole number between two, both included.
+    Integer([i64; 2]),
+}
+
+impl Range {
+    fn check(&self) -> Result<(), &'static str> {
+        let rising = |[low, high]: [f64; 2]| low.is_finite() && high.is_finite() && low < high;
+        match self {
+            Self::Choice(all) if all.is_empty() => Err("choice needs at least one value"),
+            Self::Uniform(range) if !rising(*range) => Err("uniform needs two rising numbers"),
+            Self::LogUniform([low, high]) if !rising([*low, *high]) || *low <= 0.0 => {
+                Err("log_uniform needs two rising numbers above 0")
+            }
+            Self::Integer([low, high]) if low >= high => Err("integer needs two rising whole numbers"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Numbers have four significant digits, so that what is published is what was tried.
+    fn draw(&self, rng: &mut impl rand::Rng) -> Value {
+        let short = |x: f64| Value::from(format!("{x:.3e}").parse::<f64>().unwrap_or(x));
+        match self {
+            Self::Choice(all) => all[rng.random_range(0..all.len() as u64) as usize].clone(),
+            Self::Uniform([low, high]) => short(low + (high - low) * rng.random::<f64>()),
+            Self::LogUniform([low, high]) => {
+                short((low.ln() + (high / low).ln() * rng.random::<f64>()).exp())
+            }
+            Self::Integer([low, high]) => Value::from(rng.random_range(*low..=*high)),
+        }
+    }
+}
+
+impl Tune {
+    /// # Errors
+    /// Ranges of nothing, seeds that the experiment is evaluated with, settings that do not exist or concern no row.
+    pub fn check(&self, experiment: &Experiment, registry: &Registry) -> anyhow::Result<()> {
+        ensure!(
+            self.trials > 0 && !self.seeds.is_empty(),
+            "tune.trials and tune.seeds must not be 0 or empty"
+        );
+        ensure!(experiment.lengths.is_empty(), "tune: lengths are a study of their own; leave them out");
+        if let Some(seed) = self.seeds.iter().find(|s| experiment.seeds.contains(s)) {
+            bail!(
+                "tune.seeds: {seed} stands in seeds too; what was chosen with a seed cannot be judged with it"
+            );
+        }
+        for (name, range) in &self.space {
+            if let Err(message) = range.check() {
+                bail!("tune.space.{name:?}: {message}");
+            }
+        }
+        let mut unused: Vec<&String> = self.space.keys().collect();
+        for Row { mixture, spec, experiment: own } in experiment.rows()? {
+            for trial in 0..self.trials.min(2) as u64 {
+                let settings = self.settings(experiment, &spec.encoder, &mixture, trial);
+                unused.retain(|name| !self.concerns(name, experiment, &spec.encoder, &mixture));
+                let place = || format!("tune.space, {} x {mixture}", spec.encoder);
+                let tried = with(&own, &settings).with_context(place)?;
+                tried.model.check().with_context(place)?;
+                tried.train.check().with_context(place)?;
+                registry.check(&tried.spec(&spec.encoder, &mixture)).with_context(place)?;
+            }
+        }
+        match unused.first() {
+            Some(name) => bail!("tune.space.{name:?}: concerns no row of the experiment"),
+            None => Ok(()),
+        }
+    }
+
+    fn concerns(&self, name: &str, experiment: &Experiment, encoder: &str, mixture: &str) -> bool {
+        let mut parts = name.split('.');
+        match (parts.next(), parts.next()) {
+            (Some("options"), Some(of)) => {
+                of == encoder || (of == mixture && !experiment.variants.contains_key(mixture))
+            }
+            (Some("variants"), Some(of)) => of == mixture,
+            _ => true,
+        }
+    }
+
+    /// What a model tries.
+    pub fn settings(&self, experiment: &Experiment, encoder: &str, mixture: &str, trial: u64) -> Settings {
+        if trial == 0 {
+            return Settings::new();
+        }
+        let mine = self.space.iter().filter(|(name, _)| self.concerns(name, experiment, encoder, mixture));
+        mine.map(|(name, range)| {
+            let mut draw = rng::stream(self.seed, &format!("tune/{name}"), &[trial]);
+            (name.clone(), range.draw(&mut draw))
+        })
+        .collect()
+    }
+}
+
+/// One trial, as it stands in a line of `trials.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Encoder.
+    pub encoder: String,
+    /// Mixture.
+    pub mixture: String,
+    /// Number of the trial; 0 = the configuration as it stands.
+    pub trial: u64,
+    /// What differed from it.
+    pub settings: Settings,
+    /// Seeds of the trainings.
+    pub seeds: Vec<u64>,
+    /// Best validation AUC + gAUC of each.
+    pub valid: Vec<Option<f64>>,
+    /// Their mean; absent if one of them is, or if training left the finite numbers.
+    pub score: Option<f64>,
+    /// Why a training failed.
+    pub failed: Option<String>,
+    /// Wall time of all trainings.
+    pub seconds: f64,
+}
+
+/// Searches, writes each trial to `trials.jsonl` when it is finished, and returns all, in order.
+///
+/// # Errors
+/// Files that cannot be read or written, and models that cannot be built. A training that fails is a trial that failed.
+pub fn search(
+    experiment: &Experiment,
+    tune: &Tune,
+    data: &Dataset,
+    registry: &Registry,
+    folder: &Folder,
+) -> anyhow::Result<Vec<Tried>> {
+    let path = folder.path().join(TRIALS);
+    let mut all = read(&path)?;
+    let mut jobs = Vec::new();
+    for trial in 0..tune.trials as u64 {
+        for Row { mixture, spec, experiment: own } in experiment.rows()? {
+            let encoder = spec.encoder;
+            if all.iter().any(|t| (&t.encoder, &t.mixture, t.trial) == (&encoder, &mixture, trial)) {
+                continue;
+            }
+            let settings = tune.settings(experiment, &encoder, &mixture, trial);
+            let own = with(&own, &settings)?;
+            jobs.push((encoder, mixture, trial, settings, own));
+        }
+    }
+    // Whole lines only: what an interrupted write left is cut off.
+    let lines = all.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    folder.write(TRIALS, lines.iter().flat_map(|l| [l, "\n"]).collect::<String>().as_bytes())?;
+    let file = std::fs::OpenOptions::new().append(true).open(&path).context(path.display().to_string())?;
+    let (file, found, failed) = (Mutex::new(file), Mutex::new(Vec::new()), Mutex::new(None));
+    let progress = Progress::new("trials", jobs.len() as u64);
+    let workers = rayon::current_num_threads().min(jobs.len());
+    let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
+    let next = AtomicUsize::new(0);
+    let work = || -> anyhow::Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        while let Some((encoder, mixture, trial, settings, own)) =
+            jobs.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            if failed.lock().is_ok_and(|f: std::sync::MutexGuard<'_, Option<anyhow::Error>>| f.is_some()) {
+                break;
+            }
+            progress.at(format!("{encoder}-{mixture} trial {trial}"));
+            let started = std::time::Instant::now();
+            let spec = own.spec(encoder, mixture);
+            let subject =
+                Trial { experiment: std::borrow::Cow::Borrowed(own), registry, data, spec, view: View::Full };
+            let (mut valid, mut failure) = (Vec::new(), None);
+            for seed in &tune.seeds {
+                match pool.install(|| subject.fit(*seed, &|| true)) {
+                    Ok(fitted) => valid.push(fitted.and_then(|f| f.best().0)),
+                    Err(error @ mos_core::Error::NotFinite { .. }) => {
+                        valid.push(None);
+                        failure = Some(error.to_string());
+                    }
+                    Err(error) => bail!("{encoder} x {mixture}, trial {trial}: {error}"),
+                }
+            }
+            let known: Option<Vec<f64>> = valid.iter().copied().collect();
+            let tried = Tried {
+                encoder: encoder.clone(),
+                mixture: mixture.clone(),
+                trial: *trial,
+                settings: settings.clone(),
+                seeds: tune.seeds.clone(),
+                score: known.map(|v| v.iter().sum::<f64>() / v.len() as f64),
+                valid,
+                failed: failure,
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            let line = serde_json::to_string(&tried)? + "\n";
+            if let (Ok(mut file), Ok(mut found)) = (file.lock(), found.lock()) {
+                file.write_all(line.as_bytes()).context(TRIALS)?;
+                found.push(tried);
+            }
+            progress.tick();
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                if let (Err(error), Ok(mut failed)) = (work(), failed.lock()) {
+                    failed.get_or_insert(error);
+                }
+            });
+        }
+    });
+    progress.finish();
+    if let Ok(Some(error)) = failed.into_inner() {
+        return Err(error);
+    }
+    all.extend(found.into_inner().unwrap_or_default());
+    all.retain(|t| t.trial < tune.trials as u64);
+    let place = |t: &Tried| {
+        let at = |names: &[String], name: &String| names.iter().position(|n| n == name);
+        (at(&experiment.encoders, &t.encoder), at(&experiment.mixtures, &t.mixture), t.trial)
+    };
+    all.sort_by_key(place);
+    Ok(all)
+}
+
+/// Trials that were finished; a last line that was cut off in writing is none.
+fn read(path: &Path) -> anyhow::Result<Vec<Tried>> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let line = |(n, line): (usize, &str)| {
+        serde_json::from_str(line).with_context(|| {
+            format!("{}:{}: no trial; delete the line to run it again", path.display(), n + 1)
+        })
+    };
+    whole.lines().enumerate().map(line).collect()
+}
+
+/// The trials of each model, models in order.
+fn by_model(trials: &[Tried]) -> impl Iterator<Item = &[Tried]> {
+    trials.chunk_by(|a, b| (&a.encoder, &a.mixture) == (&b.encoder, &b.mixture))
+}
+
+/// Of one model's trials the best; of equals the first.
+fn best(trials: &[Tried]) -> Option<&Tried> {
+    let scored = trials.iter().filter(|t| t.score.is_some());
+    scored.reduce(|best, t| if t.score > best.score { t } else { best })
+}
+
+/// The best settings of each model as a part of a configuration, with their scores.
+pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> String {
+    let mut out = format!(
+        "# Best of {} trials of each model by mean validation AUC + gAUC over seeds {:?}; the test part was not looked at.\n\
+         # Found by `mos-bench tune` on {}.\n",
+        tune.trials, tune.seeds, experiment.name
+    );
+    for of in by_model(trials) {
+        let name = format!("{}-{}", of[0].encoder, of[0].mixture);
+        match best(of) {
+            None => {
+                let _ = writeln!(out, "\n# {name}: no trial could be scored");
+            }
+            Some(best) => {
+                let (score, trial) = (best.score.unwrap_or_default(), best.trial);
+                let start = of[0].score.map_or("none".into(), |s| format!("{s:.4}"));
+                let _ = writeln!(out, "\n# {score:.4} in trial {trial}; as it stood: {start}");
+                let _ = writeln!(out, "[settings.{name}]");
+                // What the row had of its own before stays, where the trial changed nothing of it.
+                let mut all = experiment.settings.get(&name).cloned().unwrap_or_default();
+                all.extend(best.settings.clone());
+                for (key, v) in &all {
+                    let _ = writeln!(out, "{key:?} = {}", plain(v));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The best of each model beside the configuration as it stood.
+pub fn table(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> Table {
+    let score = |s: Option<f64>| s.map_or("–".into(), |s| format!("{s:.4}"));
+    let row = |of: &[Tried]| {
+        let best = best(of);
+        let settings = best.map_or(String::new(), |b| {
+            let all = b.settings.iter().map(|(name, v)| format!("{name} = {}", plain(v)));
+            all.collect::<Vec<_>>().join(", ")
+        });
+        let failed = of.iter().filter(|t| t.score.is_none()).count();
+        vec![
+            of[0].encoder.clone(),
+            of[0].mixture.clone(),
+            of.len().to_string(),
+            failed.to_string(),
+            score(of[0].score),
+            score(best.and_then(|b| b.score)),
+            if settings.is_empty() { "as it stands".into() } else { settings },
+        ]
+    };
+    Table {
+        title: format!("Tuning on {}", experiment.name),
+        header: ["encoder", "mixture", "trials", "failed", "as it stands", "best", "settings of the best"]
+            .map(Into::into)
+            .into(),
+        rows: by_model(trials).map(row).collect(),
+        wide: Vec::new(),
+        notes: vec![format!(
+            "Mean validation AUC + gAUC over seeds {:?}, the same {} trials for each model; the best of many is better than it \
+             will be again.",
+            tune.seeds, tune.trials
+        )],
+        wide_notes: Vec::new(),
+    }
+}
