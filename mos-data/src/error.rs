@@ -16,7 +16,7 @@ pub enum Error {
         file: PathBuf,
         /// Line, from 1.
         line: u64,
-        /// Column, from 1 (fields, not bytes), 0 = the whole row.
+        /// Column, from 1 (fields of a table, characters of a record), 0 = the whole row.
         column: usize,
         /// The offending text, cut to 80 characters.
         text: String,

@@ -30,6 +30,11 @@ impl Ids {
         n
     }
 
+    /// The number of an id that occurred before.
+    pub(super) fn find(&self, id: &str) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }

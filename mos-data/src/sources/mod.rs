@@ -3,15 +3,31 @@
 //! A layout is a type of plain options that is a [`Format`]; one line in [`FORMATS`] makes it known. A [`Source`] names a
 //! format, a path and options, as a configuration does.
 
+mod amazon;
 mod builder;
 mod csv;
+mod dates;
+mod diginetica;
 mod files;
+mod foursquare;
+mod gowalla;
+mod json;
+mod jsonl;
+mod lastfm;
+mod mind;
 mod movielens;
+mod parts;
+mod python;
 mod reading;
+mod recbole;
+mod rechorus;
+mod retailrocket;
 pub mod schema;
+mod steam;
 pub mod synthetic;
 mod table;
 mod taobao;
+mod yoochoose;
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +97,19 @@ pub const FORMATS: &[Known] = &[
     Known::generated(),
     Known::of::<taobao::Taobao>(),
     Known::of::<movielens::MovieLens>(),
+    Known::of::<amazon::Amazon>(),
+    Known::of::<steam::Steam>(),
+    Known::of::<retailrocket::Retailrocket>(),
+    Known::of::<yoochoose::Yoochoose>(),
+    Known::of::<diginetica::Diginetica>(),
+    Known::of::<mind::Mind>(),
+    Known::of::<gowalla::Gowalla>(),
+    Known::of::<foursquare::Foursquare>(),
+    Known::of::<lastfm::LastFm>(),
+    Known::of::<recbole::RecBole>(),
+    Known::of::<rechorus::ReChorus>(),
     Known::of::<csv::Csv>(),
+    Known::of::<jsonl::Jsonl>(),
 ];
 
 fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {

@@ -1,12 +1,14 @@
 //! MovieLens (GroupLens; Harper and Konstan 2015) and what shares its layouts (MovieTweetings).
 //!
-//! | sets | ratings | films |
-//! | --- | --- | --- |
-//! | 100k | `u.data`: tabs, no header | `u.item`: `|`, 19 genre flags from column 6, Latin-1 |
-//! | 1M, 10M, MovieTweetings | `ratings.dat`: `::`, no header | `movies.dat`: `::`, genres split by `|` |
-//! | 20M, 25M, 32M, latest | `ratings.csv`: header | `movies.csv`: header, quotes, genres split by `|` |
+//! | sets | ratings | films | users |
+//! | --- | --- | --- | --- |
+//! | 100k | `u.data`: tabs, no header | `u.item`: `|`, 19 genre flags from column 6, Latin-1 | `u.user`: `|`, id, age, gender, occupation, zip code |
+//! | 1M, 10M, MovieTweetings | `ratings.dat`: `::`, no header | `movies.dat`: `::`, genres split by `|` | 1M only, `users.dat`: `::`, id, gender, age group, occupation, zip code |
+//! | 20M, 25M, 32M, latest | `ratings.csv`: header | `movies.csv`: header, quotes, genres split by `|` | none |
 //!
-//! The genres of a film are its attribute `genres`, the first is its category; without the file of films there are none. Ratings
+//! The genres of a film are its attribute `genres`, the first is its category; without the file of films there are none.
+//! Gender, age and occupation of the users are context, the zip code is not used; other tables of users, such as that of
+//! MovieTweetings, are not read. Ratings
 //! are kept as they are. Times are unix seconds; rows come in any order.
 
 use std::{collections::HashMap, path::Path};
@@ -95,6 +97,7 @@ impl Format for MovieLens {
             log.events.push(Event { user, item, time, behaviour: 0, rating: Some(rating), session: None });
             Ok(())
         })?;
+        users(reading, kind, &mut log)?;
         let folder = file.path.parent().and_then(Path::file_name);
         let set = folder.map_or_else(|| "movielens".into(), |n| n.to_string_lossy().into_owned());
         log.build(&set, 1)
@@ -136,4 +139,28 @@ fn genres(reading: &Reading, kind: Kind) -> Result<HashMap<String, Vec<String>>>
         Ok(())
     })?;
     Ok(out)
+}
+
+/// Context of the users that the log has.
+fn users(reading: &Reading, kind: Kind, log: &mut LogBuilder) -> Result<()> {
+    let (name, separator, columns) = match kind {
+        Kind::Tabs => ("u.user", "|", [("gender", 2), ("age", 1), ("occupation", 3)]),
+        Kind::Colons => ("users.dat", "::", [("gender", 1), ("age", 2), ("occupation", 3)]),
+        Kind::Csv => return Ok(()),
+    };
+    let Some(file) = reading.files.find(&[name]) else {
+        return Ok(());
+    };
+    let layout = Layout { separator, header: false, quotes: false, columns: None };
+    let mut table = Table::open(&file, layout)?;
+    if table.columns() != 5 {
+        return Ok(());
+    }
+    let fields = columns.map(|(name, c)| (log.user_field(name), c));
+    table.each(reading, |row| {
+        if let Some(user) = log.users.find(&row.number_id(0)?) {
+            fields.iter().for_each(|(field, c)| log.set_user(user, *field, &row.text(*c)));
+        }
+        Ok(())
+    })
 }

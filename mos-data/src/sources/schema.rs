@@ -126,10 +126,17 @@ impl Schema {
 
     /// Ticks of one second.
     pub(super) fn ticks(&self) -> i64 {
-        match self.time_unit {
-            TimeUnit::Seconds => 1,
-            TimeUnit::Milliseconds => 1000,
-            TimeUnit::Microseconds => 1_000_000,
+        self.time_unit.ticks()
+    }
+}
+
+impl TimeUnit {
+    /// How many make a second.
+    pub(super) fn ticks(self) -> i64 {
+        match self {
+            Self::Seconds => 1,
+            Self::Milliseconds => 1000,
+            Self::Microseconds => 1_000_000,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of delimited text, plain or gzip, and the errors that name their place.
+//! Rows of delimited text or of records, plain or gzip, and the errors that name their place.
 
 use std::{
     borrow::Cow,
@@ -8,8 +8,12 @@ use std::{
 
 use csv::ByteRecord;
 
-use super::{files::Member, reading::Reading};
-use crate::{Error, Result};
+use super::{
+    files::Member,
+    json::{Fields, NoRecord},
+    reading::Reading,
+};
+use crate::{Error, Result, nearest_name};
 
 /// The end of the year 2099 in seconds: later times are taken for milliseconds.
 const LATEST: i64 = 4_102_444_799;
@@ -34,6 +38,8 @@ pub(super) struct Table {
     reader: Reader,
     columns: usize,
     header: Vec<String>,
+    /// Where each line is a record of JSON, what is taken from it.
+    fields: Option<Fields>,
     row: ByteRecord,
     ahead: Option<ByteRecord>,
     /// Whether the bytes could not be read.
@@ -74,18 +80,8 @@ impl Table {
         } else {
             Reader::Lines { input: BufReader::with_capacity(1 << 16, input), line: 0 }
         };
-        let mut table = Self {
-            file: path.clone(),
-            separator: layout.separator.to_owned(),
-            reader,
-            columns: 0,
-            header: Vec::new(),
-            row: ByteRecord::new(),
-            ahead: None,
-            broken: false,
-        };
-        let nothing = || Error::file(path, "the file is empty", "there is nothing to read");
-        let first = table.read()?.ok_or_else(nothing)?;
+        let mut table = Self::over(reader, path, layout.separator, None);
+        let first = table.first()?;
         table.columns = layout.columns.unwrap_or(first.len());
         if layout.header {
             let name = |f| text_of(f).trim().to_owned();
@@ -97,6 +93,57 @@ impl Table {
             table.advance()?;
         }
         Ok(table)
+    }
+
+    /// Records of JSON, one a line, as rows of these fields; the first `needed` must be there in every record.
+    pub(super) fn records(file: &Member, fields: &[&str], needed: usize) -> Result<Self> {
+        let input = BufReader::with_capacity(1 << 16, open(file)?);
+        let fields = Fields::new(fields, needed);
+        // No line contains its own end, so that each is one column until it is taken apart.
+        let mut table = Self::over(Reader::Lines { input, line: 0 }, &file.path, "\n", Some(fields));
+        table.ahead = Some(table.first()?);
+        Ok(table)
+    }
+
+    fn over(reader: Reader, file: &Path, separator: &str, fields: Option<Fields>) -> Self {
+        let header = fields.as_ref().map_or(Vec::new(), |f| f.names().to_vec());
+        Self {
+            file: file.to_owned(),
+            separator: separator.to_owned(),
+            reader,
+            columns: header.len(),
+            header,
+            fields,
+            row: ByteRecord::new(),
+            ahead: None,
+            broken: false,
+        }
+    }
+
+    fn first(&mut self) -> Result<ByteRecord> {
+        let first = self.read()?;
+        first.ok_or_else(|| Error::file(&self.file, "the file is empty", "there is nothing to read"))
+    }
+
+    /// The place of the first of these columns that the header has.
+    pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
+        names.iter().find_map(|name| self.header.iter().position(|h| h == name))
+    }
+
+    /// The same of a column that must be there.
+    pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
+        self.find(names).ok_or_else(|| {
+            let near = nearest_name(names[0], self.header.iter().map(String::as_str)).unwrap_or_default();
+            Error::file(
+                &self.file,
+                format!(
+                    "there is no column {}; the first line is {:?}",
+                    names.join(" or "),
+                    self.header.join(&self.separator)
+                ),
+                format!("is {near:?} meant? the separator is {:?}", self.separator),
+            )
+        })
     }
 
     /// The names of the columns; empty without a header.
@@ -175,6 +222,12 @@ impl Table {
         self.broken = next.is_err();
         let Some(row) = next? else { return Ok(false) };
         self.row = row;
+        if let Some(fields) = &self.fields {
+            let mut row = fields.of(&text_of(&self.row[0])).map_err(|wrong| self.row().no_record(wrong))?;
+            row.set_position(self.row.position().cloned());
+            self.row = row;
+            return Ok(true);
+        }
         if self.row.iter().any(|f| f.contains(&b'\n')) {
             self.ahead = self.read()?;
             if self.ahead.is_none() {
@@ -209,6 +262,7 @@ impl Table {
             line: self.row.position().map_or(0, csv::Position::line),
             separator: &self.separator,
             header: &self.header,
+            of_record: self.fields.is_some(),
             fields: &self.row,
         }
     }
@@ -239,6 +293,8 @@ pub(super) struct Row<'a> {
     line: u64,
     separator: &'a str,
     header: &'a [String],
+    /// Fields of a record have names and no places.
+    of_record: bool,
     fields: &'a ByteRecord,
 }
 
@@ -249,6 +305,11 @@ impl Row<'_> {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
             Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
         }
+    }
+
+    /// Number of columns.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
     }
 
     /// An id: any text that is neither empty nor a negative number.
@@ -287,9 +348,22 @@ impl Row<'_> {
         self.text(c).parse().map_err(|_| wrong())
     }
 
+    /// A label: 1 or 0.
+    pub(super) fn label(&self, c: usize) -> Result<f32> {
+        match self.text(c).as_ref() {
+            "1" | "1.0" => Ok(1.0),
+            "0" | "0.0" => Ok(0.0),
+            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
+        }
+    }
+
     /// A time, `ticks` of which make a second.
     pub(super) fn time(&self, c: usize, ticks: i64) -> Result<i64> {
-        let time = self.integer(c)?;
+        self.known_time(c, self.integer(c)?, ticks)
+    }
+
+    /// A time that was read from column `c`, if it can be right.
+    pub(super) fn known_time(&self, c: usize, time: i64, ticks: i64) -> Result<i64> {
         if time < 0 {
             return Err(self.fail(c, "is a time before 1970", "times count from 1970-01-01 00:00 UTC"));
         }
@@ -302,7 +376,7 @@ impl Row<'_> {
 
     fn header_hint(&self, usual: &str) -> String {
         let letters = |f: &[u8]| f.iter().any(u8::is_ascii_alphabetic);
-        if self.line == 1 && self.fields.iter().all(letters) {
+        if self.line == 1 && self.header.is_empty() && self.fields.iter().all(letters) {
             "this line looks like a header, which this layout does not have".into()
         } else {
             usual.to_owned()
@@ -315,15 +389,22 @@ impl Row<'_> {
 
     /// An error at column `c`, from 0.
     pub(super) fn fail(&self, c: usize, message: impl ToString, hint: impl ToString) -> Error {
-        let named = self.header.get(c).map_or(String::new(), |name| format!(" (column {name})"));
+        let what = if self.of_record { "field" } else { "column" };
+        let named = self.header.get(c).map_or(String::new(), |name| format!(" ({what} {name})"));
         Error::Row {
             file: self.file.to_owned(),
             line: self.line,
-            column: c + 1,
+            column: if self.of_record { 0 } else { c + 1 },
             text: cut(&text_of(&self.fields[c])),
             message: message.to_string() + &named,
             hint: hint.to_string(),
         }
+    }
+
+    fn no_record(&self, wrong: NoRecord) -> Error {
+        let Self { file, line, .. } = self;
+        let NoRecord { column, message, hint } = wrong;
+        Error::Row { file: file.to_path_buf(), line: *line, column, text: cut(&self.whole()), message, hint }
     }
 
     fn fail_whole(&self, message: impl ToString, hint: impl ToString) -> Error {
