@@ -59,7 +59,7 @@ impl Format for Csv {
 }
 
 /// Places of the columns in a row.
-struct Places {
+pub(super) struct Places {
     user: usize,
     item: usize,
     time: usize,
@@ -67,11 +67,11 @@ struct Places {
     behaviour: Option<usize>,
     session: Option<usize>,
     rating: Option<usize>,
-    label: Option<usize>,
+    pub(super) label: Option<usize>,
 }
 
 impl Places {
-    fn of(schema: &Schema, file: &Path, header: &[String], columns: usize) -> Result<Self> {
+    pub(super) fn of(schema: &Schema, file: &Path, header: &[String], columns: usize) -> Result<Self> {
         let needed = |c: &Column| place(c, file, header, columns);
         let optional = |c: &Option<Column>| c.as_ref().map(needed).transpose();
         Ok(Self {
@@ -84,6 +84,13 @@ impl Places {
             rating: optional(&schema.rating)?,
             label: optional(&schema.label)?,
         })
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<usize> {
+        let Self { user, item, time, category, behaviour, session, rating, label } = *self;
+        let optional = [category, behaviour, session, rating, label];
+        [user, item, time].into_iter().chain(optional.into_iter().flatten()).collect()
     }
 }
 
@@ -111,15 +118,17 @@ fn place(column: &Column, file: &Path, header: &[String], columns: usize) -> Res
     }
 }
 
-fn one_row(row: &Row<'_>, at: &Places, ticks: i64, log: &mut LogBuilder, sessions: &mut Ids) -> Result<()> {
+/// Reads one event or impression.
+pub(super) fn one_row(
+    row: &Row<'_>,
+    at: &Places,
+    ticks: i64,
+    log: &mut LogBuilder,
+    sessions: &mut Ids,
+) -> Result<()> {
     let (user, item, time) = (row.id(at.user)?, row.id(at.item)?, row.time(at.time, ticks)?);
     let rating = at.rating.map(|c| row.float(c)).transpose()?;
-    let label = at.label.map(|c| match row.text(c).as_ref() {
-        "1" | "1.0" => Ok(1.0f32),
-        "0" | "0.0" => Ok(0.0),
-        _ => Err(row.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
-    });
-    let label = label.transpose()?;
+    let label = at.label.map(|c| row.label(c)).transpose()?;
     let (user, item) = (log.users.number(&user), log.items.number(&item));
     if let Some(c) = at.category {
         log.categorise(item, &row.text(c));

@@ -4,10 +4,15 @@
 //! format, a path and options, as a configuration does.
 
 mod builder;
+mod columns;
 mod csv;
 mod files;
+mod fuxictr;
+mod longctr;
 mod movielens;
+mod parquet;
 mod reading;
+mod reczoo;
 pub mod schema;
 pub mod synthetic;
 mod table;
@@ -51,6 +56,11 @@ fn task(label: LabelRule, session: Sessionizer) -> TaskConfig {
     TaskConfig { label, session, cuts, min_history: 0, max_train: None, seed: 0 }
 }
 
+/// Clicks on shown items, in the parts in which the set was published.
+fn published() -> TaskConfig {
+    TaskConfig { cuts: Cuts::Published {}, ..task(LabelRule::Impressions {}, Sessionizer::HALF_HOUR) }
+}
+
 /// A log by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -81,7 +91,12 @@ pub const FORMATS: &[Known] = &[
     Known::generated(),
     Known::of::<taobao::Taobao>(),
     Known::of::<movielens::MovieLens>(),
+    Known::of::<reczoo::KuaiVideo>(),
+    Known::of::<reczoo::MicroVideo>(),
+    Known::of::<reczoo::EbnerdSmall>(),
+    Known::of::<fuxictr::FuxiCtr>(),
     Known::of::<csv::Csv>(),
+    Known::of::<parquet::Parquet>(),
 ];
 
 fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {

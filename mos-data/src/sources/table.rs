@@ -242,6 +242,13 @@ pub(super) struct Row<'a> {
     fields: &'a ByteRecord,
 }
 
+impl<'a> Row<'a> {
+    /// A row that comes from elsewhere than text.
+    pub(super) fn new(file: &'a Path, line: u64, header: &'a [String], fields: &'a ByteRecord) -> Self {
+        Self { file, line, separator: ",", header, fields }
+    }
+}
+
 impl Row<'_> {
     /// The trimmed text of column `c`, from 0.
     pub(super) fn text(&self, c: usize) -> Cow<'_, str> {
@@ -270,6 +277,15 @@ impl Row<'_> {
             return Err(self.fail(c, "is not a whole number", self.header_hint("ids are digits here")));
         }
         Ok(text)
+    }
+
+    /// A label: 1 = clicked, 0 = not.
+    pub(super) fn label(&self, c: usize) -> Result<f32> {
+        match self.text(c).as_ref() {
+            "1" | "1.0" => Ok(1.0),
+            "0" | "0.0" => Ok(0.0),
+            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
+        }
     }
 
     /// A finite number.
