@@ -298,6 +298,13 @@ pub(super) struct Row<'a> {
     fields: &'a ByteRecord,
 }
 
+impl<'a> Row<'a> {
+    /// A row that comes from elsewhere than text.
+    pub(super) fn new(file: &'a Path, line: u64, header: &'a [String], fields: &'a ByteRecord) -> Self {
+        Self { file, line, separator: ",", header, of_record: false, fields }
+    }
+}
+
 impl Row<'_> {
     /// The trimmed text of column `c`, from 0.
     pub(super) fn text(&self, c: usize) -> Cow<'_, str> {
@@ -333,6 +340,15 @@ impl Row<'_> {
         Ok(text)
     }
 
+    /// A label: 1 = clicked, 0 = not.
+    pub(super) fn label(&self, c: usize) -> Result<f32> {
+        match self.text(c).as_ref() {
+            "1" | "1.0" => Ok(1.0),
+            "0" | "0.0" => Ok(0.0),
+            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
+        }
+    }
+
     /// A finite number.
     pub(super) fn float(&self, c: usize) -> Result<f32> {
         let text = self.text(c);
@@ -346,15 +362,6 @@ impl Row<'_> {
     pub(super) fn integer(&self, c: usize) -> Result<i64> {
         let wrong = || self.fail(c, "is not a whole number", self.header_hint("digits only"));
         self.text(c).parse().map_err(|_| wrong())
-    }
-
-    /// A label: 1 or 0.
-    pub(super) fn label(&self, c: usize) -> Result<f32> {
-        match self.text(c).as_ref() {
-            "1" | "1.0" => Ok(1.0),
-            "0" | "0.0" => Ok(0.0),
-            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
-        }
     }
 
     /// A time, `ticks` of which make a second.
