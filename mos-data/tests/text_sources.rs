@@ -522,7 +522,9 @@ fn sample(set: &str) -> Option<PathBuf> {
 #[test]
 fn real_samples_have_their_known_counts() {
     let counts = |name: &str, set: &str| {
-        let log = source(name, &sample(set)?).load().unwrap();
+        let source = source(name, &sample(set)?);
+        let log = source.load().unwrap();
+        assert!(!prepare(log.clone(), &source.task().unwrap()).unwrap().splits.test.is_empty());
         let x = &log.interactions;
         Some((log.name.clone(), x.users(), log.catalog.items - 1, x.len(), log))
     };
