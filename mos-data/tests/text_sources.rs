@@ -19,18 +19,18 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn source(name: &str, path: impl AsRef<Path>) -> Source {
-    Source::new(name, Some(path.as_ref().to_owned()))
+fn source(name: &str, path: &Path) -> Source {
+    Source::new(name, Some(path.to_owned()))
 }
 
 fn read(name: &str, files: &[(&str, &str)]) -> Log {
-    source(name, &folder(files)).load().unwrap()
+    source(name, folder(files).path()).load().unwrap()
 }
 
 /// The error of a set, without the folder.
 fn refused(name: &str, files: &[(&str, &str)]) -> String {
     let folder = folder(files);
-    let error = source(name, &folder).load().map(|_| ()).unwrap_err().to_string();
+    let error = source(name, folder.path()).load().map(|_| ()).unwrap_err().to_string();
     error.replace(&format!("{}/", folder.path().display()), "")
 }
 
@@ -93,7 +93,7 @@ fn lines_of_json_are_described_by_a_schema() {
     ]);
     let at = |name: &str| folder.path().join(name);
     let of =
-        |data: &str, schema: &str| source("jsonl", at(data)).with("schema", at(schema).to_str().unwrap());
+        |data: &str, schema: &str| source("jsonl", &at(data)).with("schema", at(schema).to_str().unwrap());
     let log = of("log.jsonl", "schema.toml").load().unwrap();
     assert_eq!(rows(&log), [("7", "a\nb", 5, "see")]);
     assert_eq!((log.impressions.as_ref().unwrap().len(), log.name.as_str()), (2, "log"));
@@ -145,7 +145,7 @@ fn amazon_of_2014_and_2018() {
             "{\"category\": [\"Toys\", \"Puzzles\"], \"brand\": \"\", \"asin\": \"0001\"}\n{\"category\": [], \"asin\": \"B002\"}\n",
         ),
     ];
-    let log = source("amazon", &folder(&files)).with("step", 1).load().unwrap();
+    let log = source("amazon", folder(&files).path()).with("step", 1).load().unwrap();
     assert_eq!(categories(&log), [("0001", 1), ("B002", 0)]);
 
     // Users first in 2014, items first in 2018.
@@ -156,7 +156,7 @@ fn amazon_of_2014_and_2018() {
     let unclear = [("Toys.csv", "x,y,5.0,1252800000\n")];
     let error = refused("amazon", &unclear);
     assert!(error.starts_with("Toys.csv:1:1: \"x\"") && error.contains("item_first"), "{error}");
-    let log = source("amazon", &folder(&unclear)).with("columns", "item_first").load().unwrap();
+    let log = source("amazon", folder(&unclear).path()).with("columns", "item_first").load().unwrap();
     assert_eq!(rows(&log), [("y", "x", 1_252_800_000, "")]);
     let error = refused("amazon", &[("Toys.csv", ""), ("Books.csv", "")]);
     assert!(error.contains("Books.csv and Toys.csv could both be read"), "{error}");
@@ -202,7 +202,8 @@ fn steam() {
             (
                 "steam_reviews.json",
                 "{u'username': u\"Chaos's\", u'hours': 0.1, u'product_id': u'725280', u'page_order': 0, u'date': u'2017-12-17', u'text': u'\\xc9\\n', u'early_access': False}\n\
-                 {u'username': u'b', u'product_id': u'10', u'date': u'2017-12-18'}\n",
+                 {u'username': u'-1', u'product_id': u'10', u'date': u'2017-12-18'}\n\
+                 {u'username': u' ', u'product_id': u'10', u'date': u'2017-12-18'}\n",
             ),
             (
                 "steam_games.json",
@@ -210,9 +211,10 @@ fn steam() {
             ),
         ],
     );
-    assert_eq!(rows(&log), [("Chaos's", "725280", 1_513_468_800, ""), ("b", "10", 1_513_555_200, "")]);
+    assert_eq!(rows(&log), [("Chaos's", "725280", 1_513_468_800, ""), ("-1", "10", 1_513_555_200, "")]);
     assert_eq!(categories(&log), [("725280", 0), ("10", 1)]);
     assert_eq!(attribute(&log, "genres"), [vec![], vec![1, 2]]);
+    assert_eq!(dropped(&log, "without a user"), 1);
     let error = refused("steam", &[("steam_reviews.json", "{u'username': u'a', u'product_id: 1}\n")]);
     assert!(error.starts_with("steam_reviews.json:1:") && error.contains("Python"), "{error}");
 }
@@ -333,6 +335,9 @@ fn mind() {
     assert_eq!(dropped(&log, "another list of clicks"), 1);
     assert_eq!(categories(&log), [("N1", 1), ("N2", 2), ("N3", 0)]);
     assert_eq!(attribute(&log, "subcategory"), [[1], [2], [0]]);
+    let folder = folder(&[("b.tsv", "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3-1\n"), ("news.tsv", news)]);
+    let log = source("mind", &folder.path().join("b.tsv")).load().unwrap();
+    assert_eq!(categories(&log), [("N1", 1), ("N3", 0)], "the news beside a file of any name");
     let error = refused("mind", &[("behaviors.tsv", "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3 N1\n")]);
     assert!(error.contains("\"N3\", which is no shown item") && error.contains("test part"), "{error}");
 }
@@ -395,7 +400,7 @@ fn lastfm() {
     );
     assert_eq!(categories(&log), [("t9", 1), ("坂本龍一: Composition 0919", 2)]);
     assert_eq!(log.contexts.of_users, [1, 0, 1], "gender, age unknown, country");
-    let log = source("lastfm", &folder(&files)).with("items", "artist").load().unwrap();
+    let log = source("lastfm", folder(&files).path()).with("items", "artist").load().unwrap();
     assert_eq!(log.item_ids, ["", "f1b1", "坂本龍一"]);
 }
 
@@ -428,11 +433,11 @@ fn recbole() {
         part("2\ta\t1.0\tp\t9\n2\tb\t0\tp\t9\n"),
     );
     let folder = folder(&[("ad.train.inter", &train), ("ad.valid.inter", &valid), ("ad.test.inter", &test)]);
-    let log = source("recbole", &folder).load().unwrap();
+    let log = source("recbole", folder.path()).load().unwrap();
     let parts: Vec<Part> = log.published.as_ref().unwrap().iter().map(|p| p.part).collect();
     assert_eq!(parts, [vec![Part::Train; 3], vec![Part::Valid; 2], vec![Part::Test; 2]].concat());
     assert_eq!(log.contexts.of_impressions, [1, 2, 1, 2, 1, 1, 1]);
-    let mut task = source("recbole", &folder).task().unwrap();
+    let mut task = source("recbole", folder.path()).task().unwrap();
     (task.label, task.cuts) = (LabelRule::Impressions {}, Cuts::Published {});
     assert_eq!(prepare(log, &task).unwrap().splits.test.len(), 2);
 
@@ -517,7 +522,9 @@ fn sample(set: &str) -> Option<PathBuf> {
 #[test]
 fn real_samples_have_their_known_counts() {
     let counts = |name: &str, set: &str| {
-        let log = source(name, sample(set)?).load().unwrap();
+        let source = source(name, &sample(set)?);
+        let log = source.load().unwrap();
+        assert!(!prepare(log.clone(), &source.task().unwrap()).unwrap().splits.test.is_empty());
         let x = &log.interactions;
         Some((log.name.clone(), x.users(), log.catalog.items - 1, x.len(), log))
     };
@@ -556,6 +563,33 @@ const MAIN: [(&str, &str); 16] = [
     ("movielens", "u.data"),
     ("movielens", "ratings.dat"),
     ("taobao", "UserBehavior.csv"),
+];
+
+/// Sets whose main file is whole, and the side files that are read after it.
+const SIDES: [(&str, &str, &str, &[&str]); 8] = [
+    ("amazon", "Toys.csv", "A1,B,5,1252800000\n", &["meta_Toys.json"]),
+    (
+        "steam",
+        "steam_reviews.json",
+        "{'username': 'a', 'product_id': '1', 'date': '2017-12-17'}\n",
+        &["steam_games.json"],
+    ),
+    (
+        "retailrocket",
+        "events.csv",
+        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,1,view,1,\n",
+        &["item_properties_part1.csv", "category_tree.csv"],
+    ),
+    ("mind", "behaviors.tsv", "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN1-1\n", &["news.tsv"]),
+    (
+        "lastfm",
+        "userid-timestamp-artid-artname-traid-traname.tsv",
+        "1\t2009-05-04T23:08:57Z\ta\tA\t1\tT\n",
+        &["userid-profile.tsv"],
+    ),
+    ("recbole", "x.inter", "user_id:token\titem_id:token\ttimestamp:float\n1\t1\t5\n", &["x.item", "x.user"]),
+    ("rechorus", "train.csv", "user_id\titem_id\ttime\n1\t1\t5\n", &["item_meta.csv", "user_meta.csv"]),
+    ("movielens", "u.data", "1\t1\t5\t881250949\n", &["u.item", "u.user"]),
 ];
 
 /// Text that often gets far with one of the sources.
@@ -630,6 +664,27 @@ proptest! {
             match source(name, &path).check(most) {
                 Ok((log, errors)) => prop_assert!(!log.interactions.is_empty() && errors.len() <= most),
                 Err(error) => prop_assert!(error.to_string().contains('('), "no hint: {}", error),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn any_side_file_is_read_or_refused(bytes in hostile()) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, file, content, sides) in SIDES {
+            let path = folder.path().join(file);
+            std::fs::write(&path, content).unwrap();
+            for side in sides {
+                let side = folder.path().join(side);
+                std::fs::write(&side, &bytes).unwrap();
+                if let Err(error) = source(name, &path).load() {
+                    prop_assert!(error.to_string().contains('('), "no hint: {}", error);
+                }
+                std::fs::remove_file(side).unwrap();
             }
         }
     }

@@ -46,14 +46,19 @@ impl Format for LastFm {
         let mut log = LogBuilder::new();
         Table::open(&file, layout)?.each(reading, |row| {
             let (user, time) = (row.id(0)?, Clock::Iso.time(row, 1, 1)?);
-            let artist = if row.text(2).is_empty() { row.id(3)? } else { row.text(2) };
+            // A name may be anything, -1 too.
+            let artist = if row.text(2).is_empty() { row.text(3) } else { row.text(2) };
             let item = match self.items {
-                LastFmItems::Artist => log.items.number(&artist),
-                LastFmItems::Track if row.text(4).is_empty() => {
-                    log.items.number(&format!("{}: {}", row.text(3), row.id(5)?))
-                }
-                LastFmItems::Track => log.items.number(&row.text(4)),
+                LastFmItems::Artist => artist.clone(),
+                LastFmItems::Track if !row.text(4).is_empty() => row.text(4),
+                LastFmItems::Track if row.text(5).is_empty() => row.text(5),
+                LastFmItems::Track => format!("{}: {}", row.text(3), row.text(5)).into(),
             };
+            if item.is_empty() {
+                log.drop_row("rows that name no track or artist");
+                return Ok(());
+            }
+            let item = log.items.number(&item);
             if self.items == LastFmItems::Track {
                 log.categorise(item, &artist);
             }

@@ -42,7 +42,7 @@ impl Format for Mind {
         let mut log = LogBuilder::new();
         log.impressions = Some(Vec::new());
         let mut earliest = Earliest::new();
-        for file in every(reading, "behaviors.tsv")? {
+        for file in behaviours_of(reading)? {
             let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(5) };
             Table::open(&file, layout)?.each(reading, |row| behaviours(row, &mut log, &mut earliest))?;
         }
@@ -56,7 +56,7 @@ impl Format for Mind {
             }
         }
         let subcategory = log.attribute("subcategory", false);
-        for file in every(reading, "news.tsv").unwrap_or_default() {
+        for file in news_of(reading) {
             let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(8) };
             Table::open(&file, layout)?.each(reading, |row| {
                 if let Some(item) = log.items.find(&row.id(0)?) {
@@ -74,10 +74,21 @@ impl Format for Mind {
     }
 }
 
-/// Every file of this name; one file alone is the main one, whatever its name.
-fn every(reading: &Reading, name: &str) -> Result<Vec<Member>> {
-    let all = reading.files.matching(|n| n.strip_suffix(".gz").unwrap_or(n) == name);
-    if all.is_empty() { reading.files.main(&[name]).map(|f| vec![f]) } else { Ok(all) }
+/// Every file of this name.
+fn every(reading: &Reading, name: &str) -> Vec<Member> {
+    reading.files.matching(|n| n.strip_suffix(".gz").unwrap_or(n) == name)
+}
+
+/// One file alone is the main one, whatever its name.
+fn behaviours_of(reading: &Reading) -> Result<Vec<Member>> {
+    let all = every(reading, "behaviors.tsv");
+    if all.is_empty() { Ok(vec![reading.files.main(&["behaviors.tsv"])?]) } else { Ok(all) }
+}
+
+/// Those of the folder, or the one beside a file.
+fn news_of(reading: &Reading) -> Vec<Member> {
+    let all = every(reading, "news.tsv");
+    if all.is_empty() { reading.files.find(&["news.tsv"]).into_iter().collect() } else { all }
 }
 
 fn behaviours(row: &Row<'_>, log: &mut LogBuilder, earliest: &mut Earliest) -> Result<()> {

@@ -90,6 +90,9 @@ pub struct Source {
     pub options: Map<String, Value>,
 }
 
+/// Options, path and number of tolerated errors to the log and the errors.
+type Load = fn(&Value, Option<&Path>, usize) -> Result<(Log, Vec<Error>)>;
+
 /// A known format.
 #[derive(Clone, Copy)]
 pub struct Known {
@@ -97,7 +100,7 @@ pub struct Known {
     pub name: &'static str,
     /// What it is.
     pub line: &'static str,
-    load: fn(&Value, Option<&Path>, usize) -> Result<(Log, Vec<Error>)>,
+    load: Load,
     task: fn(&Value) -> Result<TaskConfig>,
     complete: fn(&Value) -> Result<Value>,
 }

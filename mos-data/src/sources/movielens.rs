@@ -123,15 +123,12 @@ fn genres(reading: &Reading, kind: Kind) -> Result<HashMap<String, Vec<String>>>
     let mut table = Table::open(&file, Layout { separator, header, quotes, columns: Some(columns) })?;
     let mut out = HashMap::new();
     table.each(reading, |row| {
-        let genres: Vec<String> = match kind {
-            Kind::Tabs => {
-                (1..GENRES.len()).filter(|g| row.text(5 + g) == "1").map(|g| GENRES[g].to_owned()).collect()
-            }
-            _ => {
-                let text = row.text(2);
-                let named = text.split('|').map(str::trim).filter(|g| !g.is_empty() && *g != NO_GENRE);
-                named.map(str::to_owned).collect()
-            }
+        let genres: Vec<String> = if matches!(kind, Kind::Tabs) {
+            (1..GENRES.len()).filter(|g| row.text(5 + g) == "1").map(|g| GENRES[g].to_owned()).collect()
+        } else {
+            let text = row.text(2);
+            let named = text.split('|').map(str::trim).filter(|g| !g.is_empty() && *g != NO_GENRE);
+            named.map(str::to_owned).collect()
         };
         if !genres.is_empty() {
             out.insert(row.number_id(0)?.into_owned(), genres);

@@ -77,7 +77,7 @@ impl Format for RecBole {
     const LINE: &'static str = "RecBole atomic files: x.inter, with x.item and x.user beside it";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let files = parts(reading, "x.inter", |name| name.ends_with(".inter"))?;
+        let files = parts(reading, "x.inter", |name| name.rsplit('.').next() == Some("inter"))?;
         let mut log = LogBuilder::new();
         let mut context = None;
         for (part, file) in &files {

@@ -4,7 +4,8 @@
 //! - `user_id`, `item_id`, `time` (unix seconds): each row is a behaviour. The negatives that dev and test list in `neg_items`
 //!   are not used, which is counted: the task samples its own.
 //! - With a `label` (0 or 1) each row is a shown item, clicks are the behaviours, `c_...` columns are the context of the shown
-//!   item, and the files are the published split. This form is not checked against published files.
+//!   item, and the files are the published split. This form follows ReChorus's description
+//!   and is not checked against published files.
 //! - `item_meta.csv`: `i_...` columns are attributes, `i_category` or `i_category_c` is the category. `user_meta.csv`: `u_...`
 //!   columns are context. Numerical columns (`..._f`) and relations between items (`r_...`) are not used.
 

@@ -27,7 +27,13 @@ impl Format for Steam {
         let file = reading.files.main(&["steam_reviews.json"])?;
         let mut log = LogBuilder::new();
         Table::records(&file, &["username", "product_id", "date"], 3)?.each(reading, |row| {
-            let (user, game, time) = (row.id(0)?, row.id(1)?, Clock::Iso.time(row, 2, 1)?);
+            let (game, time) = (row.id(1)?, Clock::Iso.time(row, 2, 1)?);
+            // A name may be anything, -1 too.
+            let user = row.text(0);
+            if user.is_empty() {
+                log.drop_row("reviews without a user");
+                return Ok(());
+            }
             let (user, item) = (log.users.number(&user), log.items.number(&game));
             log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
             Ok(())
