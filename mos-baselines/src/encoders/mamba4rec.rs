@@ -4,6 +4,9 @@
 //! (the residual around the block only with more than one layer). Departures: the original ranks all items; here the last
 //! state meets the target in the head. No padding, so nothing has to be kept out of the state. Dense weights
 //! and the convolution start Xavier-normal as everywhere here (published: N(0, 0.02)).
+//!
+//! Only the newest row of the last layer is read, so that behind its scan (gate, output, MLP, norms) nothing else is
+//! computed: exactly the same vector at a third of the products.
 
 use mos_core::{
     Builder, Cost, Init, Input, Interest, Mat, Offsets, ParamId, Pass, Result, SequenceEncoder, check_rate,
@@ -144,10 +147,57 @@ impl Block {
         self.out.forward(pass, &y, Activation::None)
     }
 
+    /// The rows `last` of [`Self::forward`], the newest of each segment that has any.
+    fn forward_last(&self, pass: &mut Pass<'_>, rows: &Mat, offsets: &Offsets, last: &[u32]) -> Mat {
+        let (e, s) = (self.channels, self.state);
+        let x = self.input.forward_columns(pass, rows, 0, e);
+        let (kernel, bias) = (pass.param(self.kernel), pass.param(self.kernel_bias));
+        let x = ops::causal_conv(&mut pass.tape, &x, &kernel, &bias, offsets);
+        let x = ops::map(&mut pass.tape, &x, Function::Silu);
+        let low = self.select.forward_columns(pass, &x, 0, self.rank + s);
+        let b = ops::columns(&mut pass.tape, &low, self.rank, s);
+        let low = ops::columns(&mut pass.tape, &low, 0, self.rank);
+        let delta = self.delta.forward(pass, &low, Activation::None);
+        let delta = ops::map(&mut pass.tape, &delta, Function::Softplus);
+        let newest = ops::gather_rows(&mut pass.tape, &x, last);
+        let c = self.select.forward_columns(pass, &newest, self.rank + s, s);
+        let (a_log, skip) = (pass.param(self.a_log), pass.param(self.skip));
+        let y = ops::selective_scan_last(&mut pass.tape, (&x, &delta), &a_log, (&b, &c), &skip, offsets);
+        let newest = ops::gather_rows(&mut pass.tape, rows, last);
+        let gate = self.input.forward_columns(pass, &newest, e, e);
+        let gate = ops::map(&mut pass.tape, &gate, Function::Silu);
+        let y = ops::mul(&mut pass.tape, &y, &gate);
+        self.out.forward(pass, &y, Activation::None)
+    }
+
     fn macs(&self, rows: usize) -> usize {
         let (e, n) = (self.channels, self.state);
         let linear = [&self.input, &self.select, &self.delta, &self.out].map(|l| l.macs(rows));
         linear.iter().sum::<usize>() + rows * e * (self.convolution + 3 * n + 1)
+    }
+
+    /// MACs of [`Self::forward_last`] for `read` segments that have rows: of a row d E + K E + E (r + N) + r E + 2 E N, of
+    /// a read row 2 d E + E N + E (N + 1).
+    fn last_macs(&self, rows: usize, read: usize) -> usize {
+        let (e, n) = (self.channels, self.state);
+        let per_row =
+            self.input.macs(1) / 2 + e * (self.convolution + self.rank + n + 2 * n) + self.delta.macs(1);
+        let per_read = self.input.macs(1) / 2 + self.out.macs(1) + e * n + e * (n + 1);
+        rows * per_row + read * per_read
+    }
+}
+
+impl Layer {
+    /// What follows the block, row by row.
+    fn rest(&self, pass: &mut Pass<'_>, seen: &Mat, dropout: f32) -> Mat {
+        let seen = self.first_norm.forward(pass, seen);
+        let hidden = self.up.forward(pass, &seen, Activation::None);
+        let hidden = ops::map(&mut pass.tape, &hidden, Function::Gelu);
+        let hidden = pass.dropout(&hidden, dropout);
+        let out = self.down.forward(pass, &hidden, Activation::None);
+        let out = pass.dropout(&out, dropout);
+        let sum = ops::add(&mut pass.tape, &out, &seen);
+        self.second_norm.forward(pass, &sum)
     }
 }
 
@@ -156,22 +206,24 @@ impl SequenceEncoder for Mamba4Rec {
         let offsets = &input.events.offsets;
         let x = pass.dropout(&input.rows, self.dropout);
         let mut x = self.norm.forward(pass, &x);
-        for layer in &self.layers {
+        let deep = self.layers.len() > 1;
+        // The constructor refuses less than one layer.
+        let Some((newest, before)) = self.layers.split_last() else { return Ok(Interest::one(x)) };
+        for layer in before {
             let seen = layer.block.forward(pass, &x, offsets);
-            let mut seen = pass.dropout(&seen, self.dropout);
-            if self.layers.len() > 1 {
-                seen = ops::add(&mut pass.tape, &seen, &x);
-            }
-            let seen = layer.first_norm.forward(pass, &seen);
-            let hidden = layer.up.forward(pass, &seen, Activation::None);
-            let hidden = ops::map(&mut pass.tape, &hidden, Function::Gelu);
-            let hidden = pass.dropout(&hidden, self.dropout);
-            let out = layer.down.forward(pass, &hidden, Activation::None);
-            let out = pass.dropout(&out, self.dropout);
-            let sum = ops::add(&mut pass.tape, &out, &seen);
-            x = layer.second_norm.forward(pass, &sum);
+            let seen = pass.dropout(&seen, self.dropout);
+            let seen = ops::add(&mut pass.tape, &seen, &x);
+            x = layer.rest(pass, &seen, self.dropout);
         }
-        Ok(Interest::one(ops::last_rows(&mut pass.tape, &x, offsets)))
+        let (last, slots) = newest_rows(offsets);
+        let seen = newest.block.forward_last(pass, &x, offsets, &last);
+        let mut seen = pass.dropout(&seen, self.dropout);
+        if deep {
+            let x = ops::gather_rows(&mut pass.tape, &x, &last);
+            seen = ops::add(&mut pass.tape, &seen, &x);
+        }
+        let out = newest.rest(pass, &seen, self.dropout);
+        Ok(Interest::one(ops::scatter_rows(&mut pass.tape, &out, &slots, offsets.segments())))
     }
 
     fn wants_positions(&self) -> bool {
@@ -179,8 +231,19 @@ impl SequenceEncoder for Mamba4Rec {
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
-        let n = input.rows.rows();
-        let macs = |l: &Layer| l.block.macs(n) + l.up.macs(n) + l.down.macs(n);
-        Ok(Cost::encoder(self.layers.iter().map(macs).sum()))
+        let (n, read) = (input.rows.rows(), newest_rows(&input.events.offsets).0.len());
+        let all = |l: &Layer, rows: usize| l.block.macs(rows) + l.up.macs(rows) + l.down.macs(rows);
+        let published: usize = self.layers.iter().map(|l| all(l, n)).sum();
+        let saved: usize = self
+            .layers
+            .last()
+            .map_or(0, |l| all(l, n) - (l.block.last_macs(n, read) + l.up.macs(read) + l.down.macs(read)));
+        Ok(Cost::folded(published - saved, published))
     }
+}
+
+/// The newest row of each segment that has any, and the numbers of these segments.
+fn newest_rows(offsets: &Offsets) -> (Vec<u32>, Vec<u32>) {
+    let filled = offsets.ranges().enumerate().filter(|(_, r)| !r.is_empty());
+    filled.map(|(segment, r)| (r.end as u32 - 1, segment as u32)).unzip()
 }

@@ -54,6 +54,16 @@ impl Linear {
         ops::linear(&mut pass.tape, x, &weight, bias.as_ref(), activation)
     }
 
+    /// Columns `from..from + width` of [`Self::forward`] alone, without bias and activation.
+    ///
+    /// # Shapes
+    /// `x: [R, input]` → `[R, width]`
+    pub fn forward_columns(&self, pass: &mut Pass<'_>, x: &Mat, from: usize, width: usize) -> Mat {
+        let weight = pass.param(self.weight);
+        let weight = ops::columns(&mut pass.tape, &weight, from, width);
+        ops::linear(&mut pass.tape, x, &weight, None, Activation::None)
+    }
+
     /// Columns of its output.
     pub fn width(&self) -> usize {
         self.shape.1

@@ -27,7 +27,7 @@ pub use jagged::{
     segment_head_sums, segment_mean, segment_shares, segment_softmax, weighted_sum, zero_where_empty,
 };
 pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
-pub use recurrent::{causal_conv, gru, selective_scan};
+pub use recurrent::{causal_conv, gru, selective_scan, selective_scan_last};
 pub use self_attention::{Bias, Weighting, pairs, self_attend};
 
 pub(crate) use dense::softmax;

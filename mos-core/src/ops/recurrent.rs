@@ -137,28 +137,61 @@ pub fn selective_scan(
     skip: &Mat,
     offsets: &Offsets,
 ) -> Mat {
-    let (n, e, s) = (x.rows(), x.cols(), a_log.cols());
-    // exp(δA) h, (δB) x and C h: three products for each channel and state, and D x.
-    count(n * e * (3 * s + 1));
+    assert_eq!(c.rows(), x.rows(), "selective_scan: C of every row");
+    scan(tape, [x, delta, a_log, b, c, skip], offsets, false)
+}
+
+/// The last row of each segment of [`selective_scan`] alone; segments without rows have none. Nothing is read from the
+/// states before.
+///
+/// # Shapes
+/// `x, delta: [N, E]`, `a_log: [E, S]`, `b: [N, S]`, `c: [B, S]` of the last rows, `skip: [1, E]` → `[B, E]`, B segments
+/// that have rows
+pub fn selective_scan_last(
+    tape: &mut Tape,
+    (x, delta): (&Mat, &Mat),
+    a_log: &Mat,
+    (b, c): (&Mat, &Mat),
+    skip: &Mat,
+    offsets: &Offsets,
+) -> Mat {
+    scan(tape, [x, delta, a_log, b, c, skip], offsets, true)
+}
+
+/// Both scans; `last` = only the last row of each segment is read.
+fn scan(tape: &mut Tape, inputs: [&Mat; 6], offsets: &Offsets, last: bool) -> Mat {
+    let [x, _, a_log, _, c, _] = inputs;
+    let (n, e, s, read) = (x.rows(), x.cols(), a_log.cols(), c.rows());
+    // exp(δA) h and (δB) x for each channel and state; C h and D x where it is read.
+    count(n * e * 2 * s + read * e * (s + 1));
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    // The output row that step t of a segment is read into.
+    let row = move |segment: usize, t: usize, end: usize| match last {
+        false => Some(t),
+        true => (t + 1 == end).then_some(segment),
+    };
+    let filled = |offsets: &Offsets| offsets.ranges().filter(|r| !r.is_empty()).collect::<Vec<_>>();
+    assert!(!last || filled(offsets).len() == read, "selective_scan_last: C of every last row");
     tape.record(
-        &[x, delta, a_log, b, c, skip],
-        (n, e),
+        &inputs,
+        (read, e),
         |v| {
             let rates: Vec<f32> = v[2].iter().map(|a| -a.exp()).collect();
-            let mut out = vec![0.0; n * e];
+            let mut out = vec![0.0; read * e];
             let (mut kept, mut decay) = (Vec::new(), vec![0.0; e * s]);
-            for range in of_forward.ranges() {
+            for (segment, range) in filled(&of_forward).into_iter().enumerate() {
                 let mut state = vec![0.0; e * s];
+                let end = range.end;
                 for (step, t) in range.enumerate() {
                     if step % KEEP == 0 {
                         kept.extend_from_slice(&state);
                     }
                     let (xs, ds) = (&v[0][t * e..(t + 1) * e], &v[1][t * e..(t + 1) * e]);
                     advance(&mut state, &mut decay, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
-                    let c = &v[4][t * s..(t + 1) * s];
+                    let Some(r) = row(segment, t, end) else { continue };
+                    let c = &v[4][r * s..(r + 1) * s];
                     for (i, h) in state.chunks(s).enumerate() {
-                        out[t * e + i] = dot(h, c) + v[5][i] * xs[i];
+                        out[r * e + i] = dot(h, c) + v[5][i] * xs[i];
                     }
                 }
             }
@@ -171,7 +204,7 @@ pub fn selective_scan(
             let mut states = vec![0.0; (KEEP + 1) * e * s];
             let mut decays = vec![0.0; KEEP * e * s];
             let (mut to_b, mut to_c) = (vec![0.0f32; s], vec![0.0f32; s]);
-            for range in of_backward.ranges() {
+            for (segment, range) in filled(&of_backward).into_iter().enumerate() {
                 let starts: Vec<usize> = range.clone().step_by(KEEP).collect();
                 let mut to_state = vec![0.0f32; e * s];
                 for (block, from) in starts.iter().enumerate().rev() {
@@ -186,37 +219,46 @@ pub fn selective_scan(
                         advance(state, decay, xs, ds, &rates, &v[3][t * s..(t + 1) * s]);
                     }
                     for t in (*from..end).rev() {
-                        let (b, c) = (&v[3][t * s..(t + 1) * s], &v[4][t * s..(t + 1) * s]);
+                        let b = &v[3][t * s..(t + 1) * s];
+                        let at = (t - from) * e * s;
+                        if let Some(r) = row(segment, t, range.end) {
+                            // What is read here: y = C h + D x.
+                            let (c, after) = (&v[4][r * s..(r + 1) * s], &states[at + e * s..][..e * s]);
+                            to_c.fill(0.0);
+                            for i in 0..e {
+                                let g = back.out[r * e + i];
+                                back.grads[5][i] += g * v[0][t * e + i];
+                                back.grads[0][t * e + i] += g * v[5][i];
+                                axpy(g, &after[i * s..(i + 1) * s], &mut to_c);
+                                axpy(g, c, &mut to_state[i * s..(i + 1) * s]);
+                            }
+                            axpy(1.0, &to_c, &mut back.grads[4][r * s..(r + 1) * s]);
+                        }
                         to_b.fill(0.0);
-                        to_c.fill(0.0);
                         for i in 0..e {
-                            let (g, x, delta) = (back.out[t * e + i], v[0][t * e + i], v[1][t * e + i]);
-                            back.grads[5][i] += g * x;
+                            let (x, delta) = (v[0][t * e + i], v[1][t * e + i]);
                             let of = i * s..(i + 1) * s;
-                            let at = (t - from) * e * s + i * s;
-                            let before = &states[at..at + s];
-                            let after = &states[at + e * s..at + e * s + s];
-                            let (decay, rate) = (&decays[at..at + s], &rates[of.clone()]);
+                            let before = &states[at..at + e * s][of.clone()];
+                            let (decay, rate) = (&decays[at..at + e * s][of.clone()], &rates[of.clone()]);
                             let (to_rate, to_state) = (&mut back.grads[2][of.clone()], &mut to_state[of]);
                             let (mut to_gain, mut to_decay) = ([0.0f32; 8], [0.0f32; 8]);
+                            let gain = delta * x;
                             for j in 0..s {
-                                to_c[j] += g * after[j];
-                                let to = to_state[j] + g * c[j];
+                                let to = to_state[j];
                                 let through = to * before[j] * decay[j] * rate[j];
                                 to_gain[j % 8] += to * b[j];
                                 to_decay[j % 8] += through;
-                                to_b[j] += to * (delta * x);
+                                to_b[j] += to * gain;
                                 // dA_log: a rate is −exp(A_log), so its derivative is itself.
                                 to_rate[j] += through * delta;
                                 to_state[j] = to * decay[j];
                             }
                             let (to_gain, to_decay): (f32, f32) =
                                 (to_gain.iter().sum(), to_decay.iter().sum());
-                            back.grads[0][t * e + i] += g * v[5][i] + to_gain * delta;
+                            back.grads[0][t * e + i] += to_gain * delta;
                             back.grads[1][t * e + i] += to_decay + to_gain * x;
                         }
                         axpy(1.0, &to_b, &mut back.grads[3][t * s..(t + 1) * s]);
-                        axpy(1.0, &to_c, &mut back.grads[4][t * s..(t + 1) * s]);
                     }
                 }
                 first += starts.len();

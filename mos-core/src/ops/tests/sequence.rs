@@ -66,6 +66,11 @@ fn gradients_of_sequence_operations() {
         let inputs =
             [m(n, 2, 1), positive(n, 2, 2), m(2, states, 3), m(n, states, 4), m(n, states, 5), m(1, 2, 6)];
         check_gradients(&inputs, |t, v| selective_scan(t, (&v[0], &v[1]), &v[2], (&v[3], &v[4]), &v[5], o));
+        check_gradients(&inputs, |t, v| {
+            let last: Vec<u32> = o.ranges().filter(|r| !r.is_empty()).map(|r| r.end as u32 - 1).collect();
+            let c = gather_rows(t, &v[4], &last);
+            selective_scan_last(t, (&v[0], &v[1]), &v[2], (&v[3], &c), &v[5], o)
+        });
     }
     for function in
         [Function::Sigmoid, Function::Silu, Function::Gelu, Function::Softplus, Function::LeakyRelu]
@@ -209,6 +214,14 @@ proptest! {
         let found =
             selective_scan(&mut Tape::scoring(), (&x, &delta), &a_log, (&b, &c), &skip, &offsets);
         close(&found, &wanted)?;
+        // Of the last rows alone the same bits.
+        let last: Vec<u32> =
+            offsets.ranges().filter(|r| !r.is_empty()).map(|r| r.end as u32 - 1).collect();
+        let tape = &mut Tape::scoring();
+        let c = gather_rows(tape, &c, &last);
+        let wanted = gather_rows(tape, &found, &last);
+        let found = selective_scan_last(tape, (&x, &delta), &a_log, (&b, &c), &skip, &offsets);
+        prop_assert_eq!(found.values(), wanted.values());
     }
 
     /// T x = irfft(i rfft(x)), the transforms written out.
