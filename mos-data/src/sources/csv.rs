@@ -67,7 +67,7 @@ pub(super) struct Places {
     behaviour: Option<usize>,
     session: Option<usize>,
     rating: Option<usize>,
-    label: Option<usize>,
+    pub(super) label: Option<usize>,
 }
 
 impl Places {
@@ -84,6 +84,13 @@ impl Places {
             rating: optional(&schema.rating)?,
             label: optional(&schema.label)?,
         })
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<usize> {
+        let Self { user, item, time, category, behaviour, session, rating, label } = *self;
+        let optional = [category, behaviour, session, rating, label];
+        [user, item, time].into_iter().chain(optional.into_iter().flatten()).collect()
     }
 }
 

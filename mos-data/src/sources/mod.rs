@@ -5,22 +5,27 @@
 
 mod amazon;
 mod builder;
+mod columns;
 mod csv;
 mod dates;
 mod diginetica;
 mod files;
 mod foursquare;
+mod fuxictr;
 mod gowalla;
 mod json;
 mod jsonl;
 mod lastfm;
+mod longctr;
 mod mind;
 mod movielens;
+mod parquet;
 mod parts;
 mod python;
 mod reading;
 mod recbole;
 mod rechorus;
+mod reczoo;
 mod retailrocket;
 pub mod schema;
 mod steam;
@@ -67,6 +72,11 @@ fn task(label: LabelRule, session: Sessionizer) -> TaskConfig {
     TaskConfig { label, session, cuts, min_history: 0, max_train: None, seed: 0 }
 }
 
+/// Clicks on shown items, in the parts in which the set was published.
+fn published() -> TaskConfig {
+    TaskConfig { cuts: Cuts::Published {}, ..task(LabelRule::Impressions {}, Sessionizer::HALF_HOUR) }
+}
+
 /// A log by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -108,8 +118,13 @@ pub const FORMATS: &[Known] = &[
     Known::of::<lastfm::LastFm>(),
     Known::of::<recbole::RecBole>(),
     Known::of::<rechorus::ReChorus>(),
+    Known::of::<reczoo::KuaiVideo>(),
+    Known::of::<reczoo::MicroVideo>(),
+    Known::of::<reczoo::EbnerdSmall>(),
+    Known::of::<fuxictr::FuxiCtr>(),
     Known::of::<csv::Csv>(),
     Known::of::<jsonl::Jsonl>(),
+    Known::of::<parquet::Parquet>(),
 ];
 
 fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {

@@ -298,6 +298,13 @@ pub(super) struct Row<'a> {
     fields: &'a ByteRecord,
 }
 
+impl<'a> Row<'a> {
+    /// A row that comes from elsewhere than text.
+    pub(super) fn new(file: &'a Path, line: u64, header: &'a [String], fields: &'a ByteRecord) -> Self {
+        Self { file, line, separator: ",", header, of_record: false, fields }
+    }
+}
+
 impl Row<'_> {
     /// The trimmed text of column `c`, from 0.
     pub(super) fn text(&self, c: usize) -> Cow<'_, str> {
