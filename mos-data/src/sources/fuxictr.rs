@@ -269,7 +269,8 @@ impl Reader {
             self.lists.push(Vec::new());
         }
         // Padding is no part of a history.
-        let history: Vec<u32> = history.iter().filter(|id| known(id)).map(|id| log.items.number(id)).collect();
+        let history: Vec<u32> =
+            history.iter().filter(|id| known(id)).map(|id| log.items.number(id)).collect();
         let list = &mut self.lists[user as usize];
         let end = join(list, &history).unwrap_or_else(|| {
             log.drop_row("histories that do not continue those before of their user (appended)");

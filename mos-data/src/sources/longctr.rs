@@ -175,7 +175,8 @@ fn shown(
         .filter(|c| ![label, user, item, length].contains(c))
         .map(|c| {
             let many = columns.is_list(c);
-            let declare = |name: &str| if many { log.attribute(name, true) } else { log.impression_field(name) };
+            let declare =
+                |name: &str| if many { log.attribute(name, true) } else { log.impression_field(name) };
             (c, many, context.number(&columns.names()[c], declare))
         })
         .collect();
@@ -189,7 +190,11 @@ fn shown(
         };
         let history = row.integer(length)?;
         let history = u32::try_from(history).ok().filter(|n| *n <= most).ok_or_else(|| {
-            row.fail(length, format!("is no length of a history: its user has {most} items"), "is user_info whole?")
+            row.fail(
+                length,
+                format!("is no length of a history: its user has {most} items"),
+                "is user_info whole?",
+            )
         })?;
         let item = item_number(log, &row.number_id(item)?);
         let shown = Impression { user: number, item, time: i64::from(history), label: clicked };
