@@ -56,7 +56,7 @@ impl Columns {
     /// Opens a file; its own times are counted in `ticks` of a second from 1970.
     pub(super) fn open(member: &Member, ticks: i64) -> Result<Self> {
         let file = member.path.clone();
-        let origin = match member.on_disk().map(|path| plain(path)).transpose()?.flatten() {
+        let origin = match member.on_disk().map(plain).transpose()?.flatten() {
             Some(plain) => Origin::Disk(plain),
             None => Origin::Memory(member.bytes()?.into()),
         };
