@@ -384,6 +384,197 @@ fn histories_in_rows_are_joined() {
     assert!(message.contains("has no column \"membr\" (did you mean \"member\"?"), "{message}");
 }
 
+#[test]
+fn ebnerd_is_read_from_parquet_and_from_lines_of_json() {
+    let times = |values: &[&[i64]]| -> ArrayRef {
+        let mut out = ListBuilder::new(TimestampMicrosecondBuilder::new());
+        values.iter().for_each(|list| out.append_value(list.iter().map(|v| Some(v * 1_000_000))));
+        Arc::new(out.finish())
+    };
+    let topics = || -> ArrayRef {
+        let mut out = ListBuilder::new(StringBuilder::new());
+        out.append_value([Some("Sport"), Some("Politik")]);
+        out.append_value([None::<&str>; 0]);
+        Arc::new(out.finish())
+    };
+    let folder = Folder::new();
+    // 1675322424 is 2023-02-02 07:20:24.
+    let from = 1_675_322_424;
+    for (part, offset) in [("train", 0), ("validation", 1)] {
+        folder.parquet(
+            &format!("ebnerd/{part}/history.parquet"),
+            vec![
+                ("user_id", ints(&[5, 6])),
+                ("impression_time_fixed", times(&[&[from + offset, from + 9], &[from + 3]])),
+                ("article_id_fixed", lists(&[&[70, 71], &[70]])),
+            ],
+        );
+    }
+    folder.parquet(
+        "ebnerd/train/behaviors.parquet",
+        vec![
+            ("impression_time", Arc::new(TimestampMicrosecondArray::from(vec![1_675_400_000_000_000; 2]))),
+            ("read_time", Arc::new(Float32Array::from(vec![17.0, 2.0]))),
+            ("article_ids_inview", lists(&[&[70, 72, 71], &[71]])),
+            ("article_ids_clicked", lists(&[&[72], &[]])),
+            ("user_id", ints(&[5, 6])),
+            ("postcode", maybe(&[None, Some(3)])),
+            ("is_subscriber", Arc::new(BooleanArray::from(vec![true, false]))),
+        ],
+    );
+    folder.parquet(
+        "ebnerd/articles.parquet",
+        vec![("article_id", ints(&[70, 99])), ("category", ints(&[118, 140])), ("topics", topics())],
+    );
+    folder.parquet(
+        "image_embeddings.parquet",
+        vec![("article_id", ints(&[71, 99])), ("image_embedding", vectors(&[&[0.5, 1.0], &[2.0, 3.0]]))],
+    );
+    let log = read("ebnerd", folder.path()).unwrap();
+    assert_eq!(
+        rows(&log),
+        [("5", "70", from), ("5", "70", from + 1), ("5", "71", from + 9), ("6", "70", from + 3)],
+        "what two folders have counts once"
+    );
+    let impressions = log.impressions.as_ref().unwrap();
+    let labels: Vec<_> = impressions.iter().map(|i| (&*log.item_ids[i.item as usize], i.label)).collect();
+    assert_eq!(labels, [("70", 0.0), ("72", 1.0), ("71", 0.0)]);
+    assert_eq!(log.dropped.values().collect::<Vec<_>>(), [&1], "{:?}", log.dropped);
+    assert_eq!(log.catalog.contexts.len(), 6);
+    assert_eq!(log.contexts.of_impressions[..6], [0, 0, 0, 0, 0, 1], "only the subscription is known");
+    assert_eq!(log.catalog.categories.as_ref().unwrap()[1], 1);
+    assert_eq!(log.catalog.content.as_ref().unwrap().values[4..6], [0.5, 1.0]);
+
+    let json = Folder::new();
+    json.file(
+        "history.jsonl",
+        "{\"user_id\": 5, \"impression_time_fixed\": [\"2023-02-02T07:20:24\", \"2023-02-02T07:20:25\", \
+         \"2023-02-02T07:20:33\"], \"article_id_fixed\": [70, 70, 71]}\n\
+         {\"user_id\": 6, \"impression_time_fixed\": [\"2023-02-02T07:20:27\"], \"article_id_fixed\": [70]}\n",
+    );
+    json.file(
+        "behaviors.jsonl",
+        "{\"user_id\": 5, \"impression_time\": \"2023-02-03 04:53:20\", \"article_ids_inview\": [70, 72, 71], \
+         \"article_ids_clicked\": [72]}\n",
+    );
+    let same = read("ebnerd", json.path()).unwrap();
+    assert_eq!((rows(&same), &same.impressions), (rows(&log), &log.impressions));
+
+    json.file(
+        "history.jsonl",
+        "{\"user_id\": 5, \"impression_time_fixed\": [\"soon\"], \"article_id_fixed\": [7]}\n",
+    );
+    let message = read("ebnerd", json.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("history.jsonl:1:") && message.contains("holds \"soon\", which is no time"),
+        "{message}"
+    );
+}
+
+#[test]
+fn taobao_advertisements_are_shown_by_category() {
+    let folder = Folder::new();
+    folder.file(
+        "raw_sample.csv",
+        "user,time_stamp,adgroup_id,pid,nonclk,clk\n1,1494137644,10,430548_1007,1,0\n\
+         2,1494137650,11,430539_1007,0,1\n2,1494137660,12,430539_1007,1,0\n",
+    );
+    folder.file(
+        "ad_feature.csv",
+        "adgroup_id,cate_id,campaign_id,customer,brand,price\n10,6406,83237,1,95471,170.0\n\
+         11,6407,83237,1,NULL,199.0\n",
+    );
+    // The last name of the published header ends in a blank.
+    folder.file(
+        "user_profile.csv",
+        "userid,cms_segid,cms_group_id,final_gender_code,age_level,pvalue_level,shopping_level,occupation,\
+         new_user_class_level \n1,0,5,2,5,,3,0,3\n9,0,5,2,5,,3,0,3\n",
+    );
+    folder.file(
+        "behavior_log.csv",
+        "user,time_stamp,btag,cate,brand\n1,1493741625,pv,6406,91286\n2,1493741626,buy,6407,9\n8,1493741627,pv,1,2\n",
+    );
+    let log = read("taobao-ad", folder.path()).unwrap();
+    assert_eq!(rows(&log), [("1", "6406", 1_493_741_625), ("2", "6407", 1_493_741_626)]);
+    assert_eq!(log.interactions.behaviours(), [1, 4]);
+    let shown: Vec<_> = log
+        .impressions
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|i| (&*log.item_ids[i.item as usize], i.label))
+        .collect();
+    assert_eq!(shown, [("6406", 0.0), ("6407", 1.0), ("", 0.0)]);
+    assert_eq!(log.dropped.values().collect::<Vec<_>>(), [&1, &1], "{:?}", log.dropped);
+    assert_eq!(log.contexts.of_users[..8], [1, 1, 1, 1, 0, 1, 1, 1], "an empty level is unknown");
+    assert_eq!(log.contexts.of_users[8..], [0; 8], "no profile");
+    // adgroup_id, campaign_id, customer, brand, pid.
+    assert_eq!(log.contexts.of_impressions, [1, 1, 1, 1, 1, 2, 1, 1, 0, 2, 3, 0, 0, 0, 2]);
+    folder.file("ad_feature.csv", "adgroup_id,category\n10,1\n");
+    let message = read("taobao-ad", folder.path()).unwrap_err().to_string();
+    assert!(message.contains("there is no column cate_id"), "{message}");
+}
+
+#[test]
+fn kuairand_and_kuairec_are_read_as_published() {
+    let folder = Folder::new();
+    let header = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,\
+        long_view,play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab\n";
+    let row = |user, video, time: u64, click, long, tab| {
+        format!("{user},{video},20220408,1600,{time},{click},0,0,0,0,0,{long},175045,87433,0,0,0,0,{tab}\n")
+    };
+    let late = row(3, 10, 1_650_580_000_860, 0, 1, 4);
+    folder.file("data/log_standard_4_22_to_5_08_pure.csv", format!("{header}{late}"));
+    let first = row(3, 11, 1_649_408_076_860, 1, 0, 1) + &row(4, 12, 1_649_408_076_861, 0, 0, 1);
+    folder.file("data/log_standard_4_08_to_4_21_pure.csv", format!("{header}{first}"));
+    folder.file(
+        "data/log_random_4_22_to_5_08_pure.csv",
+        format!("{header}{}", row(3, 12, 1_650_580_000_900, 1, 0, 0)),
+    );
+    folder.file(
+        "data/user_features_pure.csv",
+        "user_id,user_active_degree,follow_user_num,follow_user_num_range,onehot_feat0\n3,full_active,5,\"(0,10]\",\n",
+    );
+    folder.file(
+        "data/video_features_basic_pure.csv",
+        "video_id,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,server_width,\
+         server_height,music_id,music_type,tag\n10,7,NORMAL,2022-04-10,LongImport,0.0,87433.0,720.0,1280.0,91,9.0,\"39,2\"\n\
+         11,7,AD,2022-04-10,Web,0.0,,720.0,1280.0,91,9.0,\n",
+    );
+    let log = read("kuairand", folder.path()).unwrap();
+    assert_eq!(rows(&log), [("3", "11", 1_649_408_076_860)]);
+    assert_eq!((log.impressions.as_ref().unwrap().len(), log.ticks_per_second), (3, 1000));
+    let fields: Vec<_> = log.catalog.contexts.iter().map(|f| &*f.name).collect();
+    assert_eq!(fields, ["user_active_degree", "follow_user_num_range", "onehot_feat0", "tab"]);
+    assert_eq!(log.contexts.of_users, [1, 1, 0, 0, 0, 0]);
+    let tags = log.catalog.features.iter().find(|f| f.name == "tag").unwrap();
+    let FeatureValues::Many { ids, .. } = &tags.values else { panic!("any number of tags") };
+    assert_eq!(ids.len(), 2);
+    let source = Source::new("kuairand", Some(folder.path().to_owned()));
+    let long = source.clone().with("label", "long_view").load().unwrap();
+    assert_eq!(rows(&long), [("3", "10", 1_650_580_000_860)]);
+    assert_eq!(source.clone().with("random", true).load().unwrap().interactions.len(), 2);
+    let message = source.with("label", "is_clik").load().unwrap_err().to_string();
+    assert!(message.contains("no column is_clik") && message.contains("\"is_click\""), "{message}");
+
+    let folder = Folder::new();
+    let header = "user_id,video_id,play_duration,video_duration,time,date,timestamp,watch_ratio\n";
+    let row = "14,148,4381,6067,2020-07-05 05:27:48.378,20200705,1593898068.378,0.7221";
+    folder.file(
+        "KuaiRec 2.0/data/big_matrix.csv",
+        format!("{header}{row}\n14,149,9,3,,20200705,1593898070,3.0\n"),
+    );
+    folder.file("KuaiRec 2.0/data/small_matrix.csv", format!("{header}{row}\n14,183,9,3,,,,3.0\n"));
+    folder.file("KuaiRec 2.0/data/item_categories.csv", "video_id,feat\n148,\"[8, 3]\"\n149,[9]\n7,[1]\n");
+    let log = read("kuairec", folder.path()).unwrap();
+    assert_eq!(rows(&log), [("14", "148", 1_593_898_068_378), ("14", "149", 1_593_898_070_000)]);
+    assert_eq!(log.interactions.ratings(), Some([0.7221, 3.0].as_slice()));
+    assert_eq!(log.catalog.categories, Some(vec![0, 1, 2]));
+    let small =
+        Source::new("kuairec", Some(folder.path().to_owned())).with("matrix", "small").load().unwrap();
+    assert_eq!((small.interactions.len(), small.dropped.values().sum::<u64>()), (1, 1));
+}
+
 /// The folder of real samples, or a message that it is missing.
 fn samples(set: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(set);
@@ -402,4 +593,20 @@ fn real_samples_of_the_fuxictr_form() {
     // Without a history there is nothing to be read.
     let message = read("fuxictr", &path.join("tiny_parquet")).unwrap_err().to_string();
     assert!(message.contains("has no column of the history"), "{message}");
+}
+
+#[test]
+fn the_real_sample_of_ebnerd_has_its_known_counts() {
+    let Some(path) = samples("ebnerd-testsample") else { return };
+    let log = read("ebnerd", &path).unwrap();
+    let shown = log.impressions.as_ref().unwrap();
+    assert_eq!((log.interactions.users(), log.interactions.len()), (44, 8303));
+    assert_eq!((shown.len(), shown.iter().filter(|i| i.label > 0.5).count()), (10_848, 1_047));
+    // The same rows without the columns of persons.
+    let folder = Folder::new();
+    for name in ["history.jsonl.gz", "behaviors.jsonl.gz"] {
+        std::fs::copy(path.join(name), folder.path().join(name)).unwrap();
+    }
+    let json = read("ebnerd", folder.path()).unwrap();
+    assert_eq!((json.interactions, &json.impressions), (log.interactions, &log.impressions));
 }

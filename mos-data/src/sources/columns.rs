@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::Read as _,
     ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -55,16 +56,16 @@ impl Columns {
     /// Opens a file; its own times are counted in `ticks` of a second from 1970.
     pub(super) fn open(member: &Member, ticks: i64) -> Result<Self> {
         let file = member.path.clone();
-        let origin = match member.on_disk().map(|path| plain(path)).transpose()?.flatten() {
+        let origin = match member.on_disk().map(plain).transpose()?.flatten() {
             Some(plain) => Origin::Disk(plain),
             None => Origin::Memory(member.bytes()?.into()),
         };
         // Only what parquet itself says of the types counts; what its writer held them for does not.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let footer = match &origin {
+        let footer = guarded(|| match &origin {
             Origin::Disk(disk) => ArrowReaderMetadata::load(disk, options),
             Origin::Memory(bytes) => ArrowReaderMetadata::load(bytes, options),
-        };
+        });
         let footer = footer.map_err(|e| refuse(&file, e))?;
         let fields = footer.schema().fields();
         let names = fields.iter().map(|f| f.name().clone()).collect();
@@ -124,18 +125,21 @@ impl Columns {
         order.sort_unstable();
         order.dedup();
         let (file, names, ticks) = (&self.file, &self.names, self.ticks);
-        let blocks = match self.origin {
+        let footer = self.footer;
+        let blocks = guarded(|| match self.origin {
             Origin::Disk(disk) => {
-                blocks(ParquetRecordBatchReaderBuilder::new_with_metadata(disk, self.footer), &order)
+                blocks(ParquetRecordBatchReaderBuilder::new_with_metadata(disk, footer), &order)
             }
             Origin::Memory(bytes) => {
-                blocks(ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, self.footer), &order)
+                blocks(ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, footer), &order)
             }
-        };
+        });
+        let mut blocks = blocks.map_err(|e| refuse(file, e))?;
         let (mut line, mut fields, mut text) = (0u64, ByteRecord::new(), String::new());
-        for block in blocks.map_err(|e| refuse(file, e))? {
+        loop {
+            let block = guarded(|| Ok(blocks.next().transpose()?));
             let damaged = |e| refuse(file, format!("cannot be read after row {line}: {e}"));
-            let block = block.map_err(damaged)?;
+            let Some(block) = block.map_err(damaged)? else { return Ok(()) };
             let mut columns: Vec<Option<&ArrayRef>> = vec![None; names.len()];
             order.iter().zip(block.columns()).for_each(|(c, array)| columns[*c] = Some(array));
             for at in 0..block.num_rows() {
@@ -152,7 +156,6 @@ impl Columns {
                 reading.tolerate(take(&Cells { row, columns: &columns, at, ticks }))?;
             }
         }
-        Ok(())
     }
 }
 
@@ -164,6 +167,18 @@ fn plain(path: &Path) -> Result<Option<File>> {
         Ok((start[..read] == *b"PAR1").then_some(file))
     };
     open().map_err(|e| Error::file(path, e, "check the path and its permissions"))
+}
+
+/// The parquet crate panics over some damaged files instead of refusing them.
+fn guarded<T>(read: impl FnOnce() -> ::parquet::errors::Result<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(message.unwrap_or("the file is damaged").to_owned())
+        }
+    }
 }
 
 fn blocks<R: ChunkReader + 'static>(

@@ -19,7 +19,7 @@ pub(super) enum Clock {
 }
 
 impl Clock {
-    fn milliseconds(self, text: &str) -> Option<i64> {
+    pub(super) fn milliseconds(self, text: &str) -> Option<i64> {
         let utc = |civil: DateTime| civil.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
         let moment = match self {
             Self::Iso => text.parse().ok().or_else(|| text.parse().ok().and_then(utc)),

@@ -80,7 +80,7 @@ impl FuxiCtr {
         let mut log = LogBuilder::new();
         log.impressions = Some(Vec::new());
         log.published = Some(Vec::new());
-        for _ in reading.files.matching(|name| name.ends_with(".h5")) {
+        for _ in reading.files.matching(|name| name.rsplit('.').next() == Some("h5")) {
             log.drop_row("files of item vectors in HDF5, which is not read");
         }
         let mut reader = Reader { log, map, names: self.clone(), lists: Vec::new(), fields: HashMap::new() };

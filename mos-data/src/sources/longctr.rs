@@ -148,14 +148,12 @@ struct Context(Vec<(String, usize)>);
 
 impl Context {
     fn number(&mut self, name: &str, declare: impl FnOnce(&str) -> usize) -> usize {
-        match self.0.iter().find(|(known, _)| known == name) {
-            Some((_, number)) => *number,
-            None => {
-                let number = declare(name);
-                self.0.push((name.to_owned(), number));
-                number
-            }
-        }
+        let known = self.0.iter().find(|(known, _)| known == name).map(|(_, number)| *number);
+        known.unwrap_or_else(|| {
+            let number = declare(name);
+            self.0.push((name.to_owned(), number));
+            number
+        })
     }
 }
 

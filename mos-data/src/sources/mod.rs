@@ -9,12 +9,15 @@ mod columns;
 mod csv;
 mod dates;
 mod diginetica;
+mod ebnerd;
 mod files;
 mod foursquare;
 mod fuxictr;
 mod gowalla;
 mod json;
 mod jsonl;
+mod kuairand;
+mod kuairec;
 mod lastfm;
 mod longctr;
 mod mind;
@@ -32,6 +35,7 @@ mod steam;
 pub mod synthetic;
 mod table;
 mod taobao;
+mod taobao_ad;
 mod yoochoose;
 
 use std::path::{Path, PathBuf};
@@ -124,6 +128,10 @@ pub const FORMATS: &[Known] = &[
     Known::of::<reczoo::KuaiVideo>(),
     Known::of::<reczoo::MicroVideo>(),
     Known::of::<reczoo::EbnerdSmall>(),
+    Known::of::<ebnerd::Ebnerd>(),
+    Known::of::<taobao_ad::TaobaoAd>(),
+    Known::of::<kuairand::KuaiRand>(),
+    Known::of::<kuairec::KuaiRec>(),
     Known::of::<fuxictr::FuxiCtr>(),
     Known::of::<csv::Csv>(),
     Known::of::<jsonl::Jsonl>(),
