@@ -53,7 +53,11 @@ fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap().map(|f| f.unwrap().path()) {
         let place = to.join(file.file_name().unwrap());
-        if file.is_dir() { copy_folder(&file, &place) } else { drop(std::fs::copy(&file, &place).unwrap()) }
+        if file.is_dir() {
+            copy_folder(&file, &place);
+        } else {
+            std::fs::copy(&file, &place).unwrap();
+        }
     }
 }
 
@@ -127,8 +131,6 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
     }
     assert!(page.contains("no metrics.jsonl") && page.contains("no routing.json"));
     assert!(page.contains("MoS is ") && page.contains("2 seeds: enough to look at"));
-    let command = format!("verify {} --cell twin/mos/2", path.display());
-    assert!(page.contains(&command), "{command}");
     // The card of the data, the configuration and the hashes are there.
     let results: Value = serde_json::from_str(&read(path.join("results.json"))).unwrap();
     for hash in [&results["data"]["sha256"], &results["data"]["split_sha256"], &results["config_sha256"]] {
@@ -141,6 +143,8 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
     assert_eq!(said.trim(), path.join("report.html").to_str().unwrap());
     let page = read(path.join("report.html"));
     assert!(!page.contains("no metrics.jsonl") && !page.contains("no routing.json"));
+    let command = format!("verify {} --cell twin/mos/2", path.display());
+    assert!(page.contains(&command), "{command}");
     assert!(page.contains("Validation AUC") && page.contains("The history of user u1"));
 }
 
@@ -276,7 +280,7 @@ fn several_runs_come_into_one_report() {
     assert!(page.contains("numbers cannot be compared"));
 }
 
-/// What a page finds out about itself; written into an attribute of the document.
+/// What a page finds out about itself, told to the page around it.
 const CHECK: &str = r#"<script>
 const errors = [];
 addEventListener("error", e => errors.push(String(e.message)));
@@ -301,9 +305,17 @@ addEventListener("load", () => {
       }
     });
   }
-  document.documentElement.setAttribute("data-found", JSON.stringify(found));
+  parent.postMessage(JSON.stringify(found), "*");
 });
 </script>"#;
+
+/// A page that shows another one at a width (a window of a browser has a least width) and notes what that one tells.
+fn frame(width: u32) -> String {
+    format!(
+        "<!DOCTYPE html><body><script>addEventListener('message', e => document.body.setAttribute('data-found', e.data));\
+         </script><iframe src='checked.html' width='{width}' height='900' style='border:0'></iframe>"
+    )
+}
 
 fn browser() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -324,7 +336,9 @@ fn every_figure_draws_in_a_browser() {
     let page = read(path.join("report.html"));
     let checked = folder.path().join("checked.html");
     std::fs::write(&checked, page.replacen("<head>", &format!("<head>{CHECK}"), 1)).unwrap();
-    for (width, least) in [(1280, 40), (390, 40)] {
+    for width in [1280, 390] {
+        let around = folder.path().join("around.html");
+        std::fs::write(&around, frame(width)).unwrap();
         let profile = tempfile::tempdir().unwrap();
         let shown = Command::new(&browser)
             .args([
@@ -342,8 +356,8 @@ fn every_figure_draws_in_a_browser() {
                 "--dump-dom",
             ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(format!("--window-size={width},900"))
-            .arg(format!("file://{}", checked.display()))
+            .arg("--window-size=1400,900")
+            .arg(format!("file://{}", around.display()))
             .timeout(std::time::Duration::from_secs(180))
             .assert()
             .success();
@@ -358,7 +372,7 @@ fn every_figure_draws_in_a_browser() {
             "{width}: the page is wider: {}",
             found["page"]
         );
-        assert!(found["drawings"].as_u64() >= Some(least), "{width}: only {} drawings", found["drawings"]);
+        assert!(found["drawings"].as_u64() >= Some(40), "{width}: only {} drawings", found["drawings"]);
         for fault in ["empty", "outside", "overlaps", "errors"] {
             assert_eq!(found[fault], json!([]), "{width}: {fault}");
         }
