@@ -1,7 +1,8 @@
 //! The run folder: what is written where, and what is read back when a run is resumed.
 //!
-//! It holds `config.toml` (resolved), one record and one file of test scores for each finished training in `trainings/`,
-//! `test.csv` (the samples that the scores belong to), `results.json`, `routing.json` and `tables.md`. A training is repeatable to the
+//! It holds `config.toml` (resolved), `card.json` (the data), one record and one file of test scores for each finished training
+//! in `trainings/`, `test.csv` (the samples that the scores belong to), `results.json`, `routing.json`, `tables.md` and
+//! `report.html`. A training is repeatable to the
 //! bit, so an interrupted run only repeats what was unfinished.
 
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ impl Folder {
         if resume && std::fs::read_to_string(path.join("config.toml"))? != text {
             bail!("{place}: belongs to another configuration; resume needs the same one");
         }
-        for output in ["results.json", "tables.md", "test.csv"] {
+        for output in ["results.json", "tables.md", "test.csv", "card.json", "report.html"] {
             ensure!(!path.join(output).is_dir(), "{place}/{output}: a folder is in the way");
         }
         let trainings = path.join("trainings");

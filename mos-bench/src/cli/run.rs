@@ -90,7 +90,7 @@ pub(super) fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) 
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let place = folder.path().display();
     let closing = format!(
-        "{place} in {minutes:.1} minutes (results.json, tables.md, test.csv, config.toml)\n\
+        "{place} in {minutes:.1} minutes (results.json, tables.md, card.json, test.csv, config.toml)\n\
          report: {}\n",
         folder.path().join("report.html").display()
     );

@@ -24,17 +24,15 @@ fn over(cell: &Cell, metric: fn(&RunRecord) -> Option<f64>) -> Option<Interval> 
 pub(crate) fn section(run: &RunFiles, look: &Look) -> Section {
     let results = &run.results;
     let cells = &results.cells;
-    let mut columns = vec![
-        Column::Plot { name: "AUC", zero: None, of: |c| ends(c.auc) },
-        Column::Text { name: "AUC", of: |c| value(c.auc) },
-    ];
+    let mut columns =
+        vec![Column::Plot { name: "AUC", zero: None, of: |c| ends(c.auc), text: |c| value(c.auc) }];
     if cells.iter().any(|c| c.delta_auc.is_some()) {
         columns.push(Column::Plot {
             name: "ΔAUC to plain",
             zero: Some(0.0),
             of: |c| paired_ends(c.delta_auc),
+            text: |c| difference(c.delta_auc),
         });
-        columns.push(Column::Text { name: "ΔAUC to plain", of: |c| difference(c.delta_auc) });
     }
     if cells.iter().any(|c| c.delta_auc_users.is_some()) {
         let users = |c: &Cell| {
@@ -80,8 +78,7 @@ pub(crate) fn weightings(run: &RunFiles, look: &Look) -> Section {
     let results = &run.results;
     let cells = &results.cells;
     let columns = [
-        Column::Plot { name: "by impressions", zero: None, of: |c| ends(c.gauc) },
-        Column::Text { name: "by impressions", of: |c| value(c.gauc) },
+        Column::Plot { name: "by impressions", zero: None, of: |c| ends(c.gauc), text: |c| value(c.gauc) },
         Column::Text { name: "by positives", of: |c| value(over(c, |r| r.gauc_positives)) },
         Column::Text { name: "unweighted", of: |c| value(over(c, |r| r.gauc_uniform)) },
     ];
@@ -104,10 +101,8 @@ pub(crate) fn calibration(run: &RunFiles, look: &Look) -> Section {
     let cells: Vec<&Cell> =
         run.results.cells.iter().filter(|c| c.logloss.is_some() || c.ece.is_some()).collect();
     let columns = [
-        Column::Plot { name: "ECE", zero: None, of: |c| ends(c.ece) },
-        Column::Text { name: "ECE", of: |c| value(c.ece) },
-        Column::Plot { name: "log loss", zero: None, of: |c| ends(c.logloss) },
-        Column::Text { name: "log loss", of: |c| value(c.logloss) },
+        Column::Plot { name: "ECE", zero: None, of: |c| ends(c.ece), text: |c| value(c.ece) },
+        Column::Plot { name: "log loss", zero: None, of: |c| ends(c.logloss), text: |c| value(c.logloss) },
     ];
     let body = html! {
         @if cells.is_empty() {
@@ -186,8 +181,7 @@ pub(crate) fn joint(runs: &[(String, &RunFiles)], look: &Look) -> Markup {
         .iter()
         .flat_map(|(name, run)| run.results.cells.iter().map(|cell| Row { cell, run: Some(name.clone()) }));
     let columns = [
-        Column::Plot { name: "AUC", zero: None, of: |c| ends(c.auc) },
-        Column::Text { name: "AUC", of: |c| value(c.auc) },
+        Column::Plot { name: "AUC", zero: None, of: |c| ends(c.auc), text: |c| value(c.auc) },
         Column::Text { name: "gAUC", of: |c| value(c.gauc) },
         Column::Text { name: "log loss", of: |c| value(c.logloss) },
         Column::Text { name: "MACs", of: |c| html! { (compact(c.macs_per_sample.total as f64)) } },

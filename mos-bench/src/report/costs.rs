@@ -59,15 +59,17 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
             .flat_map(|w| [(w[0].1, w[0].2), (w[1].1, w[0].2)])
             .chain(front.last().map(|p| (p.1, p.2)))
             .collect();
-        chart.line(Ink::Muted, true, &steps, "Pareto front");
-        for (cell, macs, auc) in &all {
+        chart.steps(Ink::Muted, &steps, "Pareto front");
+        // Controls lie below.
+        let (below, above): (Vec<_>, Vec<_>) = all.iter().copied().partition(|p| control(p.0));
+        for (cell, macs, auc) in below.into_iter().chain(above) {
             let said = format!(
                 "{}: AUC {auc:.4}, {} MACs, {} FLOPs",
                 name(cell),
-                compact(*macs),
+                compact(macs),
                 compact(2.0 * macs)
             );
-            chart.point(look.mark(cell), (*macs, *auc), None, &said);
+            chart.point(look.mark(cell), (macs, auc), None, &said);
         }
         let on_front = |cell: &Cell| front.iter().any(|f| std::ptr::eq(f.0, cell));
         let label = |(cell, macs, auc): &(&Cell, f64, f64)| Label {
@@ -99,7 +101,7 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
 
 /// Where multiply-adds go, and times.
 pub(crate) fn bars_by_part(run: &RunFiles, _: &Look) -> Section {
-    let parts = [("encoder", Ink::Series(0)), ("router", Ink::Series(1)), ("head", Ink::Series(2))];
+    let parts = [("encoder", Ink::Series(6)), ("router", Ink::Series(4)), ("head", Ink::Series(9))];
     let cells: Vec<&Cell> = run.results.cells.iter().filter(|c| c.macs_per_sample.total > 0).collect();
     let rows: Vec<Bar> = cells
         .iter()

@@ -28,7 +28,7 @@ pub(crate) struct Section {
 }
 
 /// The parts, in their order.
-const PARTS: [fn(&RunFiles, &Look) -> Section; 9] = [
+const PARTS: [fn(&RunFiles, &Look) -> Section; 10] = [
     accuracy::section,
     costs::pareto,
     curves::section,
@@ -38,6 +38,7 @@ const PARTS: [fn(&RunFiles, &Look) -> Section; 9] = [
     accuracy::calibration,
     provenance::data,
     provenance::made_from,
+    provenance::repeat,
 ];
 
 /// The report of one run or of several, each with all its parts. Several begin with a table of the cells of all runs on the
@@ -48,16 +49,8 @@ pub fn page(runs: &[RunFiles]) -> String {
         [run] => run.results.data.name.clone(),
         _ => counted(runs.len(), "run"),
     };
-    let sections: Vec<Vec<Section>> = runs
-        .iter()
-        .map(|run| {
-            PARTS
-                .iter()
-                .chain(&[provenance::repeat as fn(&RunFiles, &Look) -> Section])
-                .map(|part| part(run, &look))
-                .collect()
-        })
-        .collect();
+    let sections: Vec<Vec<Section>> =
+        runs.iter().map(|run| PARTS.iter().map(|part| part(run, &look)).collect()).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -70,14 +63,14 @@ pub fn page(runs: &[RunFiles]) -> String {
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
-                @if runs.len() > 1 { (together(runs, &look)) }
-                @for (i, (run, sections)) in runs.iter().zip(&sections).enumerate() {
-                    @let prefix = if runs.len() > 1 { format!("run-{}-", i + 1) } else { String::new() };
-                    (head(i, runs.len(), run))
-                    nav aria-label="Parts" { ul {
-                        @for s in sections { li { a href={ "#" (prefix) (s.id) } { (s.title) } } }
-                    } }
-                    main {
+                main {
+                    @if runs.len() > 1 { (together(runs, &look)) }
+                    @for (i, (run, sections)) in runs.iter().zip(&sections).enumerate() {
+                        @let prefix = if runs.len() > 1 { format!("run-{}-", i + 1) } else { String::new() };
+                        (head(i, runs.len(), run))
+                        nav aria-label="Parts" { ul {
+                            @for s in sections { li { a href={ "#" (prefix) (s.id) } { (s.title) } } }
+                        } }
                         @for s in sections { section id={ (prefix) (s.id) } { h2 { (s.title) } (s.body) } }
                     }
                 }

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// Width of a plot in a row.
-const PLOT: f64 = 190.0;
+const PLOT: f64 = 160.0;
 
 /// A mean and its ends, where there are some.
 pub(crate) type Ends = Option<(f64, Option<(f64, f64)>)>;
 
 /// A column of such a table.
 pub(crate) enum Column {
-    /// A point and its interval, on one scale for all rows.
-    Plot { name: &'static str, zero: Option<f64>, of: fn(&Cell) -> Ends },
+    /// A point and its interval, on one scale for all rows, and the same in figures.
+    Plot { name: &'static str, zero: Option<f64>, of: fn(&Cell) -> Ends, text: fn(&Cell) -> Markup },
     /// Text.
     Text { name: &'static str, of: fn(&Cell) -> Markup },
 }
@@ -73,7 +73,7 @@ pub(crate) fn table(label: &str, look: &Look, rows: &[Row<'_>], columns: &[Colum
                     @for (column, scale) in columns.iter().zip(&scales) {
                         @match (column, scale) {
                             (Column::Plot { name, .. }, Some(scale)) =>
-                                th scope="col" { (name) (interval_axis(name, PLOT, *scale)) },
+                                th scope="col" colspan="2" { (name) (interval_axis(name, PLOT, *scale)) },
                             (Column::Plot { name, .. } | Column::Text { name, .. }, _) => th.number scope="col" { (name) },
                         }
                     }
@@ -81,7 +81,7 @@ pub(crate) fn table(label: &str, look: &Look, rows: &[Row<'_>], columns: &[Colum
                 @for (group, ink, rows) in &groups {
                     tbody {
                         tr.group { th scope="rowgroup" colspan="1" { (swatch(Swatch::Fill(*ink), group)) (group) }
-                            th colspan=(columns.len()) {} }
+                            th colspan=(2 * columns.len()) {} }
                         @for Row { cell, run } in rows { tr {
                             th scope="row" {
                                 @if control(cell) { (cell.encoder) } @else { (cell.mixture) }
@@ -90,10 +90,11 @@ pub(crate) fn table(label: &str, look: &Look, rows: &[Row<'_>], columns: &[Colum
                             }
                             @for (column, scale) in columns.iter().zip(&scales) {
                                 @match (column, scale) {
-                                    (Column::Plot { name, zero, of }, Some(scale)) =>
-                                        td { (plot(name, *scale, *zero, of(cell), look, cell)) },
-                                    (Column::Plot { .. }, None) => td {},
-                                    (Column::Text { of, .. }, _) => td.number { (of(cell)) },
+                                    (Column::Plot { name, zero, of, text }, Some(scale)) => {
+                                        td.plot { (plot(name, *scale, *zero, of(cell), look, cell)) }
+                                        td.number { (text(cell)) }
+                                    },
+                                    (Column::Plot { text, .. } | Column::Text { of: text, .. }, _) => td.number { (text(cell)) },
                                 }
                             }
                         } }

@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 
 /// Width of a drawing on a desktop.
-pub(crate) const WIDE: f64 = 960.0;
+pub(crate) const WIDE: f64 = 1040.0;
 /// Width of a drawing on a phone, and of one among several beside each other.
 pub(crate) const NARROW: f64 = 340.0;
 /// Height of text.

@@ -114,6 +114,15 @@ impl Chart {
         });
     }
 
+    /// Upright and level lines through points, step by step, which no label covers.
+    pub(crate) fn steps(&mut self, ink: Ink, points: &[(f64, f64)], title: &str) {
+        self.line(ink, true, points, title);
+        for pair in points.windows(2) {
+            let ((a, b), (c, d)) = (self.at(pair[0]), self.at(pair[1]));
+            self.taken.push([a.min(c) - 1.0, b.min(d) - 1.0, a.max(c) + 1.0, b.max(d) + 1.0]);
+        }
+    }
+
     /// The area between lower and upper values: `(x, lower, upper)`.
     pub(crate) fn band(&mut self, ink: Ink, rows: &[(f64, f64, f64)]) {
         let up = rows.iter().map(|(x, lo, _)| (*x, *lo));
@@ -159,7 +168,7 @@ impl Chart {
         for i in 1..n {
             ends[i].1 = ends[i].1.max(ends[i - 1].1 + ROW);
         }
-        let mut below = self.size.1 - 2.0;
+        let mut below = self.frame[3];
         for end in ends.iter_mut().rev() {
             end.1 = end.1.min(below);
             below = end.1 - ROW;
@@ -182,7 +191,7 @@ impl Chart {
             let near = (x.clamp(area[0], area[2]), y.clamp(area[1], area[3]));
             written.push(html! {
                 @if distance > 0 { g stroke-opacity="0.6" { (straight((x, y), near, label.ink)) } }
-                (text(area[0] + 1.0, area[3] - 3.0, Anchor::Start, Ink::Text, &label.text))
+                (text(area[0] + 2.0, area[3] - 3.0, Anchor::Start, Ink::Text, &label.text))
             });
             self.taken.push(area);
         }
@@ -193,7 +202,7 @@ impl Chart {
 
     /// The nearest free place for a label, and how many rings away from its point it is.
     fn room(&self, x: f64, y: f64, label: &Label) -> Option<(Area, usize)> {
-        let (w, h) = (text_width(&label.text) + 2.0, TEXT + 3.0);
+        let (w, h) = (text_width(&label.text) + 4.0, TEXT + 3.0);
         let rings = if label.needed { 9 } else { 1 };
         for ring in 0..rings {
             let gap = Mark::RADIUS + 3.0 + 11.0 * ring as f64;

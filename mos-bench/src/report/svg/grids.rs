@@ -14,7 +14,7 @@ pub(crate) fn heat(
     values: &[Vec<f64>],
 ) -> Markup {
     const ROW: f64 = 20.0;
-    let names = rows.iter().map(|r| text_width(r)).fold(0.0, f64::max).min(0.35 * width);
+    let names = rows.iter().map(|r| text_width(r)).fold(0.0, f64::max).min((0.35 * width).min(220.0));
     let left = names + 8.0;
     let cell = ((width - left) / columns.len().max(1) as f64).min(56.0);
     // Names of columns that would touch are left out.
