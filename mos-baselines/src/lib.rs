@@ -34,4 +34,4 @@ pub mod golden;
 pub mod mixtures;
 pub mod registry;
 
-pub use registry::{Registry, Spec};
+pub use registry::{Around, Registry, Spec};

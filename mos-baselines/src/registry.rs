@@ -92,6 +92,9 @@ impl<F: ?Sized> fmt::Debug for Plugin<F> {
     }
 }
 
+/// What each expert is put into: from its place in the name tree and the expert to what stands there.
+pub type Around<'a> = dyn FnMut(&str, Box<dyn SequenceEncoder>) -> Box<dyn SequenceEncoder> + 'a;
+
 type Made = Result<Box<dyn SequenceEncoder>>;
 type MakeEncoder = dyn Fn(&mut Builder<'_>, &Value) -> Made + Send + Sync;
 type MakeMixture = dyn Fn(&mut Builder<'_>, &Value, &mut Expert<'_>) -> Made + Send + Sync;
@@ -403,12 +406,7 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn build_around(
-        &self,
-        builder: &mut Builder<'_>,
-        spec: &Spec,
-        around: &mut dyn FnMut(&str, Box<dyn SequenceEncoder>) -> Box<dyn SequenceEncoder>,
-    ) -> Made {
+    pub fn build_around(&self, builder: &mut Builder<'_>, spec: &Spec, around: &mut Around<'_>) -> Made {
         let encoder = find("encoder", &self.encoders, &spec.encoder)?;
         let mixture = find("mixture", &self.mixtures, &spec.mixture)?;
         let mut expert = |b: &mut Builder<'_>| -> Made {

@@ -120,7 +120,7 @@ impl Tune {
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
             for trial in 0..self.trials.min(2) as u64 {
                 let settings = self.settings(experiment, &spec.encoder, &mixture, trial);
-                unused.retain(|name| !self.concerns(name, experiment, &spec.encoder, &mixture));
+                unused.retain(|name| !concerns(name, experiment, &spec.encoder, &mixture));
                 let place = || format!("tune.space, {} x {mixture}", spec.encoder);
                 let tried = with(&own, &settings).with_context(place)?;
                 tried.model.check().with_context(place)?;
@@ -134,28 +134,29 @@ impl Tune {
         }
     }
 
-    fn concerns(&self, name: &str, experiment: &Experiment, encoder: &str, mixture: &str) -> bool {
-        let mut parts = name.split('.');
-        match (parts.next(), parts.next()) {
-            (Some("options"), Some(of)) => {
-                of == encoder || (of == mixture && !experiment.variants.contains_key(mixture))
-            }
-            (Some("variants"), Some(of)) => of == mixture,
-            _ => true,
-        }
-    }
-
     /// What a model tries.
     pub fn settings(&self, experiment: &Experiment, encoder: &str, mixture: &str, trial: u64) -> Settings {
         if trial == 0 {
             return Settings::new();
         }
-        let mine = self.space.iter().filter(|(name, _)| self.concerns(name, experiment, encoder, mixture));
+        let mine = self.space.iter().filter(|(name, _)| concerns(name, experiment, encoder, mixture));
         mine.map(|(name, range)| {
             let mut draw = rng::stream(self.seed, &format!("tune/{name}"), &[trial]);
             (name.clone(), range.draw(&mut draw))
         })
         .collect()
+    }
+}
+
+/// Whether the setting `name` can matter to a model.
+fn concerns(name: &str, experiment: &Experiment, encoder: &str, mixture: &str) -> bool {
+    let mut parts = name.split('.');
+    match (parts.next(), parts.next()) {
+        (Some("options"), Some(of)) => {
+            of == encoder || (of == mixture && !experiment.variants.contains_key(mixture))
+        }
+        (Some("variants"), Some(of)) => of == mixture,
+        _ => true,
     }
 }
 

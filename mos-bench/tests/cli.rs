@@ -97,7 +97,8 @@ fn every_documented_command_works() {
             }
             let mut command = bench(folder.path());
             command.args(&args);
-            if args.first().is_none_or(|a| a.starts_with("--") || *a == "run") {
+            let study = |a: &String| a == "--config" || a == "--data";
+            if args.first().is_none_or(|a| a.starts_with("--")) || args.iter().any(study) {
                 command.args(smaller(&args));
             }
             command.assert().success();
@@ -110,6 +111,21 @@ fn every_documented_command_works() {
 /// Overrides that make an experiment last a second; real logs keep their own mixtures.
 fn smaller(args: &[String]) -> Vec<String> {
     let config = args.iter().find(|a| a.starts_with("configs/")).map_or("", String::as_str);
+    match args.first().map_or("", String::as_str) {
+        "flops" => return Vec::new(),
+        "speed" => {
+            return ["--lengths", "30", "--batch", "16", "--items", "50", "--repeats", "1"]
+                .map(Into::into)
+                .into();
+        }
+        "table" if config.is_empty() => {
+            let generated = args.iter().any(|a| a == "synthetic");
+            let mut sets = vec!["epochs=1", "seeds=[1,2]", "encoders=[\"twin\"]"];
+            sets.extend(generated.then_some("data.generator.users=40"));
+            return sets.iter().flat_map(|s| ["--set".into(), (*s).into()]).collect();
+        }
+        _ => {}
+    }
     let mut out: Vec<&str> = match config {
         c if c.starts_with("configs/synthetic") => {
             vec!["--set", "data.generator.users=40", "--set", "epochs=1"]
@@ -119,6 +135,9 @@ fn smaller(args: &[String]) -> Vec<String> {
     };
     if !config.is_empty() {
         out.extend(["--set", "seeds=[1,2]", "--set", "encoders=[\"twin\"]"]);
+    }
+    if args[..1] == ["tune"] {
+        out.extend(["--trials", "2"]);
     }
     out.into_iter().map(Into::into).collect()
 }

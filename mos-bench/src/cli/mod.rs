@@ -2,11 +2,14 @@
 
 mod compare;
 mod data;
+mod flops;
 mod list;
 mod report;
 mod run;
+mod speed;
 mod study;
 mod table;
+mod tune;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -34,10 +37,16 @@ enum Command {
     Report(report::ReportArgs),
     /// Set two runs beside each other.
     Compare(compare::CompareArgs),
+    /// Search settings with one budget of trials for every model, by validation alone.
+    Tune(tune::TuneArgs),
+    /// Print what scoring costs, part by part.
+    Flops(flops::FlopsArgs),
+    /// Measure training and scoring by model and length.
+    Speed(speed::SpeedArgs),
     /// Look at data.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// List encoders, mixtures and sources.
+    /// List encoders, mixtures, sources and tables.
     List(list::ListArgs),
 }
 
@@ -59,6 +68,9 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
         Some(Command::Table(args)) => table::print(args, registry),
         Some(Command::Report(args)) => report::write(&args),
         Some(Command::Compare(args)) => compare::print(&args),
+        Some(Command::Tune(args)) => tune::work(&args, registry),
+        Some(Command::Flops(args)) => flops::print(&args, registry),
+        Some(Command::Speed(args)) => speed::print(&args, registry),
         Some(Command::Data(command)) => data::work(command),
         Some(Command::List(args)) => list::print(&args, registry),
     }

@@ -91,22 +91,17 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
         }
         (None, None) => None,
     };
-    let (results, folder, closing) = match &experiment {
-        Some(experiment) => {
-            let Finished { results, folder, closing } = run::run(experiment, &args.run, registry)?;
-            (results, folder.path().to_owned(), closing)
+    let (results, folder, closing) = if let Some(experiment) = &experiment {
+        let Finished { results, folder, closing } = run::run(experiment, &args.run, registry)?;
+        (results, folder.path().to_owned(), closing)
+    } else {
+        let RunArgs { out, resume, with, set } = &args.run;
+        if out.is_some() || *resume || !with.is_empty() || !set.is_empty() {
+            bail!("--out, --resume, --with and --set belong to a study: add --config FILE or --data SOURCE");
         }
-        None => {
-            let RunArgs { out, resume, with, set } = &args.run;
-            if out.is_some() || *resume || !with.is_empty() || !set.is_empty() {
-                bail!(
-                    "--out, --resume, --with and --set belong to a study: add --config FILE or --data SOURCE"
-                );
-            }
-            let path = args.results.clone().unwrap_or_else(|| "runs/quick/results.json".into());
-            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-            (Results::read(&path)?, folder, String::new())
-        }
+        let path = args.results.clone().unwrap_or_else(|| "runs/quick/results.json".into());
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        (Results::read(&path)?, folder, String::new())
     };
     let results = results.only(&args.encoder, &args.mixture)?;
     let mut all = vec![match which {

@@ -29,7 +29,7 @@ pub fn ablation(results: &Results) -> Table {
     let mut bases: Vec<String> = Vec::new();
     results.cells.iter().filter_map(of).for_each(|b| {
         if !bases.contains(&b) {
-            bases.push(b)
+            bases.push(b);
         }
     });
     let mut encoders: Vec<&str> = results.cells.iter().map(|c| c.encoder.as_str()).collect();
@@ -49,7 +49,7 @@ pub fn ablation(results: &Results) -> Table {
             let mut groups: Vec<&String> = Vec::new();
             varied.iter().for_each(|(_, what, _)| {
                 if !groups.contains(&what) {
-                    groups.push(what)
+                    groups.push(what);
                 }
             });
             for group in groups {

@@ -1,5 +1,7 @@
 //! Accuracy and cost against the length of the history.
 
+use mos_core::Cost;
+
 use super::{Table, interval, name, paired};
 use crate::{
     results::{Cell, Results, RunRecord},
@@ -31,8 +33,8 @@ pub fn length(results: &Results) -> Table {
             paired(cell.delta_auc),
             paired(to_longest(cell)),
             cell.macs_per_sample.total.to_string(),
-            full(cell, |r| r.macs_full.map(|c| c.total())),
-            full(cell, |r| r.macs_full.map(|c| c.published())),
+            full(cell, |r| r.macs_full.map(Cost::total)),
+            full(cell, |r| r.macs_full.map(Cost::published)),
             cell.ms_per_1000.map_or("–".into(), |s| format!("{:.1}", s.train)),
             cell.ms_per_1000.map_or("–".into(), |s| format!("{:.1}", s.score)),
         ]

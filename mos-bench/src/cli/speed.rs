@@ -1,0 +1,113 @@
+//! `mos-bench speed`: throughput by model and length.
+
+use std::{path::PathBuf, process::Stdio};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use mos_baselines::Registry;
+
+use super::say;
+use crate::{
+    config::Experiment,
+    speed::{self, Case, SpeedRecord},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct SpeedArgs {
+    /// An encoder; can be given again [default: din, twin, sdim].
+    #[arg(long)]
+    encoder: Vec<String>,
+    /// A mixture; can be given again [default: none, mos].
+    #[arg(long)]
+    mixture: Vec<String>,
+    /// Behaviours of each history.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000])]
+    lengths: Vec<usize>,
+    /// Samples of a batch.
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    /// Items of the vocabulary.
+    #[arg(long, default_value_t = 100_000)]
+    items: usize,
+    /// Timed repetitions.
+    #[arg(long, default_value_t = 7)]
+    repeats: usize,
+    /// Sizes and options of this experiment instead of the defaults.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Change a setting, as in `--set model.dim=64`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Measure the one case that is asked for in this process, and print it as JSON.
+    #[arg(long, hide = true)]
+    case: bool,
+}
+
+pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()> {
+    let or = |given: &[String], default: &[&str]| -> Vec<String> {
+        if given.is_empty() { default.iter().map(ToString::to_string).collect() } else { given.to_vec() }
+    };
+    let experiment = Experiment::read(args.config.as_deref(), &[], &args.set)?;
+    let mut cases = Vec::new();
+    for encoder in or(&args.encoder, &["din", "twin", "sdim"]) {
+        for mixture in or(&args.mixture, &["none", "mos"]) {
+            for length in &args.lengths {
+                cases.push(Case {
+                    encoder: encoder.clone(),
+                    mixture: mixture.clone(),
+                    length: *length,
+                    batch: args.batch,
+                    items: args.items,
+                    repeats: args.repeats,
+                });
+            }
+        }
+    }
+    if args.case {
+        let [case] = cases.as_slice() else { bail!("--case: needs one encoder, mixture and length") };
+        let record = speed::measure(&experiment, case, registry)?;
+        return say(&(serde_json::to_string(&record)? + "\n"));
+    }
+    let ceiling = speed::ceiling();
+    let mut records = Vec::new();
+    for case in &cases {
+        eprintln!("{} x {}, {} behaviours", case.encoder, case.mixture, case.length);
+        records.push(apart(case, args)?);
+    }
+    if args.json {
+        let all = serde_json::json!({ "ceiling_gflops": ceiling, "cases": records });
+        return say(&(serde_json::to_string_pretty(&all)? + "\n"));
+    }
+    let [throughput, parts] = speed::tables(&records, ceiling)?;
+    say(&(throughput.to_terminal() + "\n" + &parts.to_terminal()))
+}
+
+/// Measures a case in a process of its own, so that no case inherits memory from the one before.
+fn apart(case: &Case, args: &SpeedArgs) -> anyhow::Result<SpeedRecord> {
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(["speed", "--case", "--encoder", &case.encoder, "--mixture", &case.mixture]);
+    for (name, value) in [
+        ("--lengths", case.length),
+        ("--batch", case.batch),
+        ("--items", case.items),
+        ("--repeats", case.repeats),
+    ] {
+        command.args([name, &value.to_string()]);
+    }
+    if let Some(config) = &args.config {
+        command.arg("--config").arg(config);
+    }
+    for change in &args.set {
+        command.args(["--set", change]);
+    }
+    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        bail!("{}", message.trim().trim_start_matches("error: "));
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{} x {}: no measurement came back", case.encoder, case.mixture))
+}

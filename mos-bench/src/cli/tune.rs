@@ -1,0 +1,62 @@
+//! `mos-bench tune`: random search with one budget for every model.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use mos_baselines::Registry;
+
+use super::{run, say};
+use crate::{config::Experiment, experiment, tune};
+
+#[derive(Debug, Args)]
+pub(super) struct TuneArgs {
+    /// The experiment, with a [tune] section.
+    #[arg(long)]
+    config: PathBuf,
+    /// Trials of each model, instead of tune.trials.
+    #[arg(long)]
+    trials: Option<usize>,
+    /// Folder of the search (default: runs/<name>-tune below the current folder).
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with a search; more trials than before can be asked for.
+    #[arg(long)]
+    resume: bool,
+    /// Change a setting, as in `--set tune.seeds=[101,102]`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
+    let mut experiment = Experiment::read(Some(&args.config), &[], &args.set)?;
+    experiment.name += "-tune";
+    let place = || format!("{}: has no [tune] section to search", args.config.display());
+    let mut tune = experiment.tune.clone().with_context(place)?;
+    tune.trials = args.trials.unwrap_or(tune.trials);
+    tune.check(&experiment, registry)?;
+    experiment.check(registry)?;
+    // The folder keeps the configuration as it is, so that a search can be enlarged.
+    let folder = run::opened(&experiment, args.out.as_deref(), args.resume)?;
+    let loaded = experiment.load().and_then(|(data, _)| {
+        eprint!("{}", data.card);
+        experiment::try_models(&experiment, &data, registry)?;
+        Ok(data)
+    });
+    let data = match loaded {
+        Ok(data) => data,
+        Err(error) => {
+            folder.discard();
+            return Err(error);
+        }
+    };
+    let trials = tune::search(&experiment, &tune, &data, registry, &folder)?;
+    folder.write("best.toml", tune::best_settings(&experiment, &tune, &trials).as_bytes())?;
+    let place = folder.path().display();
+    let closing = format!(
+        "{place}: {} holds every trial; mos-bench run --config {} --with {place}/best.toml runs the best\n",
+        tune::TRIALS,
+        args.config.display()
+    );
+    say(&(tune::table(&experiment, &tune, &trials).to_terminal() + &closing))
+}
