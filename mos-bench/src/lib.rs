@@ -7,6 +7,7 @@ pub mod config;
 pub mod experiment;
 pub mod folder;
 pub mod metrics;
+pub mod model_folder;
 pub mod progress;
 pub mod results;
 pub mod stats;

@@ -174,6 +174,13 @@ pub struct Fitted {
     started: Instant,
 }
 
+impl Fitted {
+    /// The model.
+    pub fn model(&self) -> &CtrModel {
+        &self.model
+    }
+}
+
 /// Labels and users of samples.
 pub fn columns(samples: &[Sample]) -> (Vec<f32>, Vec<u32>) {
     samples.iter().map(|s| (s.label, s.user)).unzip()

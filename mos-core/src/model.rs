@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mos_data::{Batch, Catalog, rng};
+use mos_data::{Batch, Catalog, History, rng};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -404,6 +404,31 @@ impl CtrModel {
         Ok(self.forward(&mut pass, events)?.0.to_vec())
     }
 
+    /// Logits of `targets` for one user's history at `time`, and the multiply-adds that were executed for them.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn score_candidates(
+        &self,
+        history: &History,
+        targets: &[u32],
+        time: i64,
+    ) -> Result<(Vec<f32>, Cost)> {
+        let (b, n) = (targets.len(), history.items.len());
+        self.score_counted(&Batch {
+            users: vec![0; b],
+            targets: targets.to_vec(),
+            labels: vec![0.0; b],
+            target_times: vec![time; b],
+            offsets: (0..=b).map(|i| i * n).collect(),
+            items: history.items.repeat(b),
+            behaviours: history.behaviours.repeat(b),
+            sessions: history.sessions.repeat(b),
+            times: history.times.repeat(b),
+            truncated: 0,
+        })
+    }
+
     /// MACs of scoring `batch` as the formulas state them: what [`Self::score_counted`] executes, with what the formulas
     /// know of published forms.
     ///
@@ -522,6 +547,16 @@ impl CtrModel {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What is known of the items.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Seed of the run.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The encoder.

@@ -141,6 +141,14 @@ pub struct Dataset {
     pub user_ids: Vec<String>,
     /// Raw item ids.
     pub item_ids: Vec<String>,
+    /// Of each item whether it can stand in a sample as itself: it occurs before the validation cut, or its content is known.
+    pub known_items: Vec<bool>,
+    /// Name of each behaviour code; code 0 is empty.
+    pub behaviour_names: Vec<String>,
+    /// How events fell into sessions.
+    pub session: Sessionizer,
+    /// Units of time in one second.
+    pub ticks_per_second: i64,
     /// Hash of the log.
     pub sha256: String,
     /// Hash of all samples of all parts, negatives included.
@@ -179,8 +187,18 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
     let ticks_per_second = log.ticks_per_second;
-    let Log { name, mut interactions, impressions, catalog, user_ids, item_ids, mut dropped, bayes, .. } =
-        log;
+    let Log {
+        name,
+        mut interactions,
+        impressions,
+        catalog,
+        user_ids,
+        item_ids,
+        behaviour_names,
+        mut dropped,
+        bayes,
+        ..
+    } = log;
     if interactions.users() < 2 {
         return Err(Error::too_few(
             format!("{} user(s) in {name}", interactions.users()),
@@ -192,7 +210,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     }
     let (mut targets, bayes) = targets(&interactions, impressions, bayes, &task.label)?;
     let (valid_from, test_from) = cut_times(&targets, task.cuts)?;
-    let mut unknown = forget_unseen(&mut interactions, &mut targets, &catalog, valid_from);
+    let (known_items, mut unknown) = forget_unseen(&mut interactions, &mut targets, &catalog, valid_from);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
         // A negative is always a known item, so an unknown positive could be told by that alone.
         let all = targets.len();
@@ -271,6 +289,10 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         splits,
         user_ids,
         item_ids,
+        known_items,
+        behaviour_names,
+        session: task.session,
+        ticks_per_second,
         sha256,
         split_sha256,
         label: task.label,
@@ -333,10 +355,15 @@ fn cut_times(targets: &[Impression], cuts: Cuts) -> Result<(i64, i64)> {
 }
 
 /// Items that first occur at or after the validation cut become the unknown item, unless their content is known.
-/// Returns the share of later targets that are unknown.
-fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &Catalog, cut: i64) -> f64 {
+/// Returns which items are known, and the share of later targets that are not.
+fn forget_unseen(
+    x: &mut Interactions,
+    targets: &mut [Impression],
+    catalog: &Catalog,
+    cut: i64,
+) -> (Vec<bool>, f64) {
     if catalog.content.is_some() {
-        return 0.0;
+        return ((0..catalog.items).map(|item| item > 0).collect(), 0.0);
     }
     let mut seen = vec![false; catalog.items];
     x.items().iter().zip(x.times()).filter(|(_, t)| **t < cut).for_each(|(i, _)| seen[*i as usize] = true);
@@ -350,7 +377,7 @@ fn forget_unseen(x: &mut Interactions, targets: &mut [Impression], catalog: &Cat
             target.item = 0;
         }
     }
-    if later == 0 { 0.0 } else { unknown as f64 / later as f64 }
+    (seen, if later == 0 { 0.0 } else { unknown as f64 / later as f64 })
 }
 
 /// Leaves the first occurrence of each item with each user.

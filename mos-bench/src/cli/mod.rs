@@ -2,8 +2,10 @@
 
 mod data;
 mod list;
+mod predict;
 mod run;
 mod table;
+mod train;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -25,6 +27,10 @@ struct Cli {
 enum Command {
     /// Run the experiment of a file.
     Run(run::ConfiguredRun),
+    /// Train one model of an experiment and write it to a folder, to be used.
+    Train(train::TrainArgs),
+    /// Score raw ids with a trained model: a JSON object a line in, one out.
+    Predict(predict::PredictArgs),
     /// Print a table of a finished run, whole or in part.
     Table(table::TableArgs),
     /// Look at data.
@@ -49,6 +55,8 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
     match cli.command {
         None => run::quick(&cli.run, registry),
         Some(Command::Run(args)) => run::configured(&args, registry),
+        Some(Command::Train(args)) => train::work(&args, registry),
+        Some(Command::Predict(args)) => predict::work(&args, registry),
         Some(Command::Table(args)) => table::print(args),
         Some(Command::Data(command)) => data::work(command),
         Some(Command::List(args)) => list::print(&args, registry),
