@@ -138,7 +138,7 @@ fn what_the_model_does_not_know_is_counted() {
     let answer = ask(long.clone()).unwrap();
     assert_eq!((answer.left.too_late, answer.left.too_old), (0, 60 - 24));
     assert_eq!(ask(long[36..].to_vec()).unwrap().scores, answer.scores);
-    history[0].session = Some(1);
+    history[1].session = Some(1);
     assert!(ask(history).unwrap_err().to_string().contains("some have none"));
     assert!(ask(Vec::new()).is_ok());
 }
@@ -277,4 +277,55 @@ fn a_damaged_or_foreign_folder_is_named() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is in the way"));
     std::fs::remove_dir_all(&model).unwrap();
     refused("model: does not exist");
+}
+
+/// The example of the page on predicting.
+#[test]
+fn the_documented_example_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(folder.path());
+    let folder = folder.path().join("model");
+    let run = || -> Result<(), Box<dyn std::error::Error>> {
+        // ANCHOR: example
+        let predictor = Predictor::load(&folder, &Registry::default())?;
+        let event =
+            |item: &str, time| RawEvent { item: item.into(), time, behaviour: None, session: Some(1) };
+        let answer = predictor.predict(&Request {
+            history: vec![event("i7", 1_000), event("i9", 1_060)],
+            candidates: vec!["i9".into(), "i12".into()],
+            time: 1_100,
+        })?;
+        println!("{:?}, {} unknown", answer.scores, answer.unknown_candidates);
+        // ANCHOR_END: example
+        assert_eq!((answer.scores.len(), answer.unknown_candidates), (2, 0));
+        Ok(())
+    };
+    run().unwrap();
+}
+
+#[test]
+fn weights_load_in_python() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(folder.path());
+    let python = |args: &[&str]| {
+        std::process::Command::new("python3").args(args).current_dir(folder.path()).output().ok()
+    };
+    if python(&["-c", "import numpy"]).is_none_or(|done| !done.status.success()) {
+        eprintln!("skipped: no python3 with numpy here");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/load_weights.py");
+    let done = python(&[script.to_str().unwrap(), "model"]).unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{err}");
+    let model = Predictor::load(&folder.path().join("model"), &Registry::default()).unwrap();
+    let named = mos_core::checkpoint::entries(model.model());
+    assert_eq!(out.lines().count(), named.len());
+    for (name, shape, values) in named {
+        let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / values.len().max(1) as f64;
+        let line =
+            out.lines().find(|line| line.starts_with(&format!("{name} {shape:?} "))).unwrap_or_default();
+        let read: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!((read - mean).abs() < 1e-3, "{name}: {line}, {mean}");
+    }
 }

@@ -29,7 +29,7 @@ pub use encoder::{
 };
 pub use engine::{Adam, AdamStep, Back, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};
-pub use events::{Events, Input, Offsets};
+pub use events::{Events, Input, Offsets, Spans};
 pub use head::HeadConfig;
 pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};
 pub use model_folder::EncoderSource;

@@ -171,7 +171,12 @@ impl SequenceEncoder for Mamba4Rec {
             let sum = ops::add(&mut pass.tape, &out, &seen);
             x = layer.second_norm.forward(pass, &sum);
         }
-        Ok(Interest::one(ops::last_rows(&mut pass.tape, &x, offsets)))
+        let last = ops::last_rows(&mut pass.tape, &x, offsets);
+        Ok(Interest::one(input.for_samples(&mut pass.tape, &last)))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn wants_positions(&self) -> bool {

@@ -148,6 +148,10 @@ impl SequenceEncoder for ThemeFeature {
         self.expert.evidence()
     }
 
+    fn shares_histories(&self) -> bool {
+        self.expert.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.expert.as_ref()]
     }
