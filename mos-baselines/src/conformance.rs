@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use mos_core::{CtrModel, HeadConfig, ModelConfig, ParamId, Result, TrainConfig, checkpoint};
-use mos_data::{Batch, Catalog, Content, rng};
+use mos_data::{Batch, Catalog, Content, History, rng};
 use rand::RngExt as _;
 
 use crate::{Registry, Spec};
@@ -112,6 +112,7 @@ pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::r
     if executed != stated.executed() {
         return Err(say(&format!("executes {executed:?} but states {stated:?}")));
     }
+    shared_histories(&subject).map_err(|e| say(&e))?;
     gradients(model(11), &all).map_err(|e| say(&e))?;
 
     let config = TrainConfig::default();
@@ -148,6 +149,36 @@ pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::r
     let _ = std::fs::remove_file(&path);
     if round.map_err(wrap)? != wanted {
         return Err(say("a checkpoint does not bring the scores back"));
+    }
+    Ok(())
+}
+
+/// One user's candidates are scored as if each came with a copy of the history, to the bit, and cost what is stated.
+fn shared_histories(model: &CtrModel) -> std::result::Result<(), String> {
+    for length in [0, 1, 13, 40] {
+        let one = batch(&[length], 7);
+        let history = History {
+            items: one.items.clone(),
+            behaviours: one.behaviours.clone(),
+            sessions: one.sessions.clone(),
+            times: one.times.clone(),
+        };
+        let targets: Vec<u32> = (0..ITEMS as u32).chain([5, 0, 5]).collect();
+        let time = one.target_times[0];
+        let (shared, executed) =
+            model.score_candidates(&history, &targets, time).map_err(|e| e.to_string())?;
+        for (target, found) in targets.iter().zip(shared) {
+            let alone = Batch { targets: vec![*target], ..one.clone() };
+            if model.score(&alone).map_err(|e| e.to_string())? != [found] {
+                return Err(format!(
+                    "a history of {length} that candidates share gives item {target} another score"
+                ));
+            }
+        }
+        let stated = model.stated_cost_of_candidates(&history, &targets, time).map_err(|e| e.to_string())?;
+        if executed != stated.executed() {
+            return Err(format!("candidates that share a history cost {executed:?} but state {stated:?}"));
+        }
     }
     Ok(())
 }

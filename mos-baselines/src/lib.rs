@@ -25,6 +25,16 @@
 //! let logits = model.score(&batch)?;
 //! assert_eq!(logits.len(), 64);
 //! # assert!(model.train_step(&batch, &TrainConfig::default(), 20, 20)?.loss < before);
+//! # model.prepare_scoring();
+//!
+//! // A model folder scores raw ids without the data.
+//! # let folder = std::env::temp_dir().join(format!("mos-doc-{}", std::process::id()));
+//! mos_core::model_folder::save(&folder, &model, &spec, &data.vocabulary()?, &data.history_rule(100))?;
+//! let predictor = mos_core::Predictor::load(&folder, &registry)?;
+//! let candidates = vec!["i5".to_owned(), "i17".to_owned()];
+//! let answer = predictor.predict(&mos_core::Request { history: Vec::new(), candidates, time: 0 })?;
+//! assert_eq!(answer.scores.len(), 2);
+//! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mos_core::{
-    Builder, Error, Result, SequenceEncoder,
+    Builder, EncoderSource, Error, Result, SequenceEncoder,
     layers::Positioned,
     mos::{Codebook, Mos, MosConfig, RoutingVector, Themes},
 };
@@ -393,6 +393,29 @@ impl Registry {
         (mixture.check)(mixture.name, &mixture.defaults, &spec.mixture_options)
     }
 
+    /// The cell with the value of every option written out.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn resolved(&self, spec: &Spec) -> Result<Spec> {
+        self.check(spec)?;
+        let Spec { encoder, mixture, encoder_options, mixture_options } = spec;
+        Ok(Spec {
+            encoder: encoder.clone(),
+            mixture: mixture.clone(),
+            encoder_options: over(
+                encoder,
+                &find("encoder", &self.encoders, encoder)?.defaults,
+                encoder_options,
+            )?,
+            mixture_options: over(
+                mixture,
+                &find("mixture", &self.mixtures, mixture)?.defaults,
+                mixture_options,
+            )?,
+        })
+    }
+
     /// Builds a cell. Every expert that wants positions has its own.
     ///
     /// # Errors
@@ -419,6 +442,14 @@ impl Registry {
     }
 }
 
+impl EncoderSource for Registry {
+    type Spec = Spec;
+
+    fn build(&self, builder: &mut Builder<'_>, spec: &Spec) -> Made {
+        Self::build(self, builder, spec)
+    }
+}
+
 fn assert_new<F: ?Sized>(plugins: &[Plugin<F>], name: &str) {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     assert!(!name.is_empty() && name.chars().all(fits), "{name:?} is no name for a plug-in");
@@ -441,15 +472,20 @@ fn readable<C: Options>(name: &str, preset: &Value, given: &Value) -> Result<()>
 }
 
 /// `preset` with the fields of `given` put over it.
-fn merged<T: DeserializeOwned>(name: &str, preset: &Value, given: &Value) -> Result<T> {
-    let refuse = |e: &dyn fmt::Display| Error::config(name, given, e);
+fn over(name: &str, preset: &Value, given: &Value) -> Result<Value> {
+    let refuse = |message: &str| Err(Error::config(name, given, message));
     let mut all = preset.clone();
     match (all.as_object_mut(), given) {
         (_, Value::Null) => {}
         (Some(all), Value::Object(given)) => all.extend(given.clone()),
         (None, Value::Object(given)) if given.is_empty() => {}
-        (None, _) => return Err(refuse(&"has no options")),
-        _ => return Err(refuse(&"options must be a table")),
+        (None, _) => return refuse("has no options"),
+        _ => return refuse("options must be a table"),
     }
-    serde_json::from_value(all).map_err(|e| refuse(&e))
+    Ok(all)
+}
+
+/// The options that `preset` and `given` make together.
+fn merged<T: DeserializeOwned>(name: &str, preset: &Value, given: &Value) -> Result<T> {
+    serde_json::from_value(over(name, preset, given)?).map_err(|e| Error::config(name, given, e))
 }

@@ -11,6 +11,7 @@ pub mod export;
 pub mod flops;
 pub mod folder;
 pub mod metrics;
+pub mod model_folder;
 pub mod progress;
 pub mod report;
 pub mod results;

@@ -63,6 +63,9 @@ fn stand_in_data(folder: &Path) {
     let page = std::fs::read_to_string(root().join("docs/src/data.md")).unwrap();
     let schema = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     std::fs::write(data.join("shop.toml"), schema).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/src/predicting.md")).unwrap();
+    let requests = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(data.join("requests.jsonl"), requests).unwrap();
 }
 
 fn root() -> PathBuf {
@@ -98,7 +101,7 @@ fn every_documented_command_works() {
             let mut command = bench(folder.path());
             command.args(&args);
             let study = |a: &String| a == "--config" || a == "--data";
-            if args.first().is_none_or(|a| a.starts_with("--")) || args.iter().any(study) {
+            if args.first().is_none_or(|a| a.starts_with("--") || *a == "train") || args.iter().any(study) {
                 command.args(smaller(&args));
             }
             command.assert().success();

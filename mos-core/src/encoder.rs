@@ -110,6 +110,14 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
         true
     }
 
+    /// Whether this encoder can read samples that share a history ([`crate::Events::histories`]), so that one user's history
+    /// is encoded once for many candidates: what it makes of a row must not depend on the target, what depends on it must go
+    /// by [`crate::Events::spans`]. One that says no is given a copy of the history for each sample. A mixture says yes if
+    /// its experts do.
+    fn shares_histories(&self) -> bool {
+        false
+    }
+
     /// The encoders inside this one, each once. They are visited by the model: a mixture never has to pass
     /// [`Self::after_step`] and [`Self::prepare_scoring`] on.
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

@@ -48,6 +48,9 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// Raw data that cannot be read as the model's own was.
+    #[error(transparent)]
+    Data(#[from] mos_data::Error),
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {

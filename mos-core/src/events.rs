@@ -57,11 +57,75 @@ impl Offsets {
     }
 }
 
+/// The rows that each of B samples reads: one of H histories, which others may read too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans {
+    histories: Offsets,
+    /// History of each sample; `None`: each has its own.
+    of: Option<Arc<[u32]>>,
+}
+
+impl From<&Offsets> for Spans {
+    fn from(histories: &Offsets) -> Self {
+        Self { histories: histories.clone(), of: None }
+    }
+}
+
+impl From<&Spans> for Spans {
+    fn from(spans: &Spans) -> Self {
+        spans.clone()
+    }
+}
+
+impl Spans {
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.of.as_ref().map_or(self.histories.segments(), |of| of.len())
+    }
+
+    /// Number of stored rows: those of each history once.
+    pub fn rows(&self) -> usize {
+        self.histories.rows()
+    }
+
+    /// Whether samples may read the same history.
+    pub fn shared(&self) -> bool {
+        self.of.is_some()
+    }
+
+    /// Rows of sample `b`.
+    pub fn range(&self, b: usize) -> std::ops::Range<usize> {
+        self.histories.range(self.of.as_ref().map_or(b, |of| of[b] as usize))
+    }
+
+    /// Rows of all samples, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        (0..self.samples()).map(|b| self.range(b))
+    }
+
+    /// Length of each sample's history.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ranges().map(|range| range.len())
+    }
+
+    /// Borders of what is kept for each sample and row: the samples' rows side by side. Those of the histories where each
+    /// sample has its own.
+    pub fn side_by_side(&self) -> Offsets {
+        if self.shared() { Offsets::from_lengths(self.lengths()) } else { self.histories.clone() }
+    }
+}
+
 /// The integers of jagged histories: what routing and cost formulas read. Rows are behaviours, oldest first.
+///
+/// In training each sample has a history of its own (H = B, in order). Where many candidates are scored for one user, the
+/// history is stored once and samples share it; they then share the time of the prediction too.
 #[derive(Clone, Debug)]
 pub struct Events {
-    /// Borders `[B + 1]` of the histories.
+    /// Borders `[H + 1]` of the histories.
     pub offsets: Offsets,
+    /// History of each sample `[B]`; `None`: each has its own. An encoder meets it only if it says that it
+    /// [shares histories](crate::SequenceEncoder::shares_histories).
+    pub histories: Option<Arc<[u32]>>,
     /// Item of each behaviour `[N]`, as a row of the pass's item index; see [`crate::ItemIndex`].
     pub items: Vec<u32>,
     /// Behaviour code `[N]` (0 = none).
@@ -80,12 +144,20 @@ pub struct Events {
 }
 
 impl Events {
-    /// Rows `rows` of this as segments `offsets`, segment `b` belonging to the target of sample `samples[b]`.
+    /// Rows `rows` of this as histories `offsets`, read by the target of sample `samples[b]` for each b; `histories` as in
+    /// [`Events::histories`].
     #[must_use]
-    pub fn select(&self, rows: &[u32], offsets: Offsets, samples: &[u32]) -> Self {
+    pub fn select(
+        &self,
+        rows: &[u32],
+        offsets: Offsets,
+        samples: &[u32],
+        histories: Option<Arc<[u32]>>,
+    ) -> Self {
         let pick = |r: &u32| *r as usize;
         Self {
             offsets,
+            histories,
             items: rows.iter().map(|r| self.items[pick(r)]).collect(),
             behaviours: rows.iter().map(|r| self.behaviours[pick(r)]).collect(),
             sessions: rows.iter().map(|r| self.sessions[pick(r)]).collect(),
@@ -96,10 +168,48 @@ impl Events {
         }
     }
 
-    /// The rows of the samples `samples`, with their borders.
-    pub fn rows_of(&self, samples: &[u32]) -> (Vec<u32>, Offsets) {
-        let ranges = || samples.iter().map(|s| self.offsets.range(*s as usize));
-        (ranges().flatten().map(|r| r as u32).collect(), Offsets::from_lengths(ranges().map(|r| r.len())))
+    /// The rows that each sample reads.
+    pub fn spans(&self) -> Spans {
+        Spans { histories: self.offsets.clone(), of: self.histories.clone() }
+    }
+
+    /// History of sample `b`.
+    pub fn history(&self, b: usize) -> u32 {
+        self.histories.as_ref().map_or(b as u32, |of| of[b])
+    }
+
+    /// Time of the prediction after each history `[H]`; the last behaviour's where nobody reads it.
+    pub fn history_times(&self) -> Vec<i64> {
+        let Some(of) = &self.histories else { return self.target_times.clone() };
+        let ends = self.offsets.ranges().map(|r| if r.is_empty() { 0 } else { self.times[r.end - 1] });
+        let mut times: Vec<i64> = ends.collect();
+        of.iter().zip(&self.target_times).for_each(|(h, time)| times[*h as usize] = *time);
+        times
+    }
+
+    /// The histories of the samples `samples`: their rows, borders, and the history of each sample. A history that several
+    /// of them read stands there once.
+    pub fn rows_of(&self, samples: &[u32]) -> (Vec<u32>, Offsets, Option<Arc<[u32]>>) {
+        let (read, of) = match &self.histories {
+            None => (samples.to_vec(), None),
+            Some(all) => {
+                let (mut read, mut of) = (Vec::new(), Vec::with_capacity(samples.len()));
+                let mut place = vec![u32::MAX; self.offsets.segments()];
+                for sample in samples {
+                    let history = all[*sample as usize];
+                    let place = &mut place[history as usize];
+                    if *place == u32::MAX {
+                        *place = read.len() as u32;
+                        read.push(history);
+                    }
+                    of.push(*place);
+                }
+                (read, Some(of.into()))
+            }
+        };
+        let ranges = || read.iter().map(|h| self.offsets.range(*h as usize));
+        let rows = ranges().flatten().map(|r| r as u32).collect();
+        (rows, Offsets::from_lengths(ranges().map(|r| r.len())), of)
     }
 
     /// The last `n` rows of each history, with their borders.
@@ -114,7 +224,7 @@ impl Events {
 pub struct Input {
     /// Target vectors `[B, d]`.
     pub target: Mat,
-    /// Behaviour vectors `[N, d]`. A mixture sees them as they are; an encoder that was registered by name sees them with
+    /// Behaviour vectors `[N, d]`, each history once. A mixture sees them as they are; an encoder that was registered by name sees them with
     /// positions added, counted inside what it is given (see [`crate::layers::Positioned`]).
     pub rows: Mat,
     /// The integers beside them.

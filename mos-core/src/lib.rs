@@ -17,9 +17,11 @@ mod events;
 mod head;
 pub mod layers;
 pub mod model;
+pub mod model_folder;
 pub mod mos;
 pub mod ops;
 mod pass;
+mod predictor;
 mod tables;
 
 pub use cost::{Cost, Part};
@@ -29,8 +31,10 @@ pub use encoder::{
 };
 pub use engine::{Adam, AdamStep, Back, Init, Mat, ParamId, Params, Tape};
 pub use error::{Error, Result};
-pub use events::{Events, Input, Offsets};
+pub use events::{Events, Input, Offsets, Spans};
 pub use head::HeadConfig;
 pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};
+pub use model_folder::EncoderSource;
 pub use pass::{ItemIndex, Pass, StateUpdate};
+pub use predictor::{Prediction, Predictor, Request};
 pub use tables::{RowGrads, TableId, TableInit, Tables};

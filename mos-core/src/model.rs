@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mos_data::{Batch, Catalog, rng};
+use mos_data::{Batch, Catalog, History, rng};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -213,7 +213,8 @@ impl CtrModel {
             ops::gather_rows(&mut pass.tape, &items, &events.items)
         };
         let target = ops::gather_rows(&mut pass.tape, &items, &events.targets);
-        Input { target, rows, events: Arc::new(events) }
+        let input = Input { target, rows, events: Arc::new(events) };
+        if self.encoder.shares_histories() { input } else { input.unshared(&mut pass.tape) }
     }
 
     /// # Shapes
@@ -370,8 +371,25 @@ impl CtrModel {
             let found = format!("{samples:?} samples, {behaviours:?} behaviours");
             return Err(Error::shape("batch", expected, found));
         }
-        let items = batch.items.iter().chain(&batch.targets).max().map_or(0, |i| *i as usize);
-        let kinds = batch.behaviours.iter().max().map_or(0, |k| usize::from(*k));
+        self.check_numbers(&batch.items, &batch.targets, &batch.behaviours)
+    }
+
+    fn check_candidates(&self, history: &History, targets: &[u32]) -> Result<()> {
+        let History { items, behaviours, sessions, times } = history;
+        let (n, found) = (items.len(), [behaviours.len(), sessions.len(), times.len()]);
+        if found != [n; 3] {
+            return Err(Error::shape(
+                "history",
+                format!("{n} behaviours in each column"),
+                format!("{found:?}"),
+            ));
+        }
+        self.check_numbers(items, targets, behaviours)
+    }
+
+    fn check_numbers(&self, items: &[u32], targets: &[u32], behaviours: &[u8]) -> Result<()> {
+        let items = items.iter().chain(targets).max().map_or(0, |i| *i as usize);
+        let kinds = behaviours.iter().max().map_or(0, |k| usize::from(*k));
         if items >= self.catalog.items || kinds >= self.catalog.behaviours.max(1) {
             let expected =
                 format!("{} items, {} kinds of behaviour", self.catalog.items, self.catalog.behaviours);
@@ -413,8 +431,7 @@ impl CtrModel {
         let gather = clock::running(Stage::Gather);
         let (index, events) = ItemIndex::of(shard)?;
         drop(gather);
-        let rng = rng::stream(self.seed, "scoring", &[]);
-        let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
+        let mut pass = self.scoring_pass(&index);
         Ok(self.forward(&mut pass, events)?.0.to_vec())
     }
 
@@ -426,8 +443,7 @@ impl CtrModel {
         self.check_prepared()?;
         self.check_batch(batch)?;
         let (index, events) = ItemIndex::of(batch)?;
-        let rng = rng::stream(self.seed, "scoring", &[]);
-        let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
+        let mut pass = self.scoring_pass(&index);
         let mut found = None;
         visit(self.encoder.as_ref(), &mut |e| {
             if found.is_none() {
@@ -435,6 +451,49 @@ impl CtrModel {
             }
         });
         Ok(found)
+    }
+
+    /// Logits of `targets` for one user's history at `time`, and the multiply-adds that were executed for them.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn score_candidates(
+        &self,
+        history: &History,
+        targets: &[u32],
+        time: i64,
+    ) -> Result<(Vec<f32>, Cost)> {
+        self.check_prepared()?;
+        self.check_candidates(history, targets)?;
+        // Where the history is copied for each target, memory must not grow with their number.
+        let piece = if self.encoder.shares_histories() { targets.len().max(1) } else { 64 };
+        let score = |targets: &[u32]| {
+            let (index, events) = ItemIndex::of_candidates(history, targets, time);
+            let mut pass = self.scoring_pass(&index);
+            let (logits, cost) = cost::measure(|| self.forward(&mut pass, events));
+            Ok((logits?.0.to_vec(), cost))
+        };
+        let parts = targets.par_chunks(piece).map(score).collect::<Result<Vec<_>>>()?;
+        let cost = parts.iter().map(|(_, cost)| *cost).sum();
+        Ok((parts.into_iter().flat_map(|(scores, _)| scores).collect(), cost))
+    }
+
+    /// As [`Self::stated_cost`], of what [`Self::score_candidates`] executes.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn stated_cost_of_candidates(&self, history: &History, targets: &[u32], time: i64) -> Result<Cost> {
+        self.check_prepared()?;
+        self.check_candidates(history, targets)?;
+        let (index, events) = ItemIndex::of_candidates(history, targets, time);
+        let mut pass = self.scoring_pass(&index);
+        let input = self.input(&mut pass, events);
+        Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(targets.len())))
+    }
+
+    fn scoring_pass<'a>(&'a self, index: &'a ItemIndex) -> Pass<'a> {
+        let rng = rng::stream(self.seed, "scoring", &[]);
+        Pass::new(Tape::scoring(), &self.params, &self.tables, index, rng)
     }
 
     /// MACs of scoring `batch` as the formulas state them: what [`Self::score_counted`] executes, with what the formulas
@@ -446,8 +505,7 @@ impl CtrModel {
         self.check_prepared()?;
         self.check_batch(batch)?;
         let (index, events) = ItemIndex::of(batch)?;
-        let rng = rng::stream(self.seed, "scoring", &[]);
-        let mut pass = Pass::new(Tape::scoring(), &self.params, &self.tables, &index, rng);
+        let mut pass = self.scoring_pass(&index);
         let input = self.input(&mut pass, events);
         Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(batch.len())))
     }
@@ -555,6 +613,16 @@ impl CtrModel {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What is known of the items.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Seed of the run.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The encoder.

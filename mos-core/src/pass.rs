@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
-use mos_data::Batch;
+use mos_data::{Batch, History};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
@@ -22,12 +22,46 @@ impl ItemIndex {
     /// # Errors
     /// [`crate::Error::Shape`] if the batch's borders are broken.
     pub fn of(batch: &Batch) -> Result<(Self, Events)> {
+        let (index, items, targets) = Self::number(&batch.items, &batch.targets);
+        let events = Events {
+            offsets: Offsets::new(batch.offsets.clone())?,
+            histories: None,
+            items,
+            behaviours: batch.behaviours.clone(),
+            sessions: batch.sessions.clone(),
+            times: batch.times.clone(),
+            target_times: batch.target_times.clone(),
+            samples: (0..batch.len() as u32).collect(),
+            targets,
+        };
+        Ok((index, events))
+    }
+
+    /// The index of one history and many targets at one time; all share the history.
+    pub fn of_candidates(history: &History, targets: &[u32], time: i64) -> (Self, Events) {
+        let (index, items, targets) = Self::number(&history.items, targets);
+        let events = Events {
+            offsets: Offsets::from_lengths([items.len()]),
+            histories: Some(vec![0; targets.len()].into()),
+            items,
+            behaviours: history.behaviours.clone(),
+            sessions: history.sessions.clone(),
+            times: history.times.clone(),
+            target_times: vec![time; targets.len()],
+            samples: (0..targets.len() as u32).collect(),
+            targets,
+        };
+        (index, events)
+    }
+
+    /// The distinct items of both, and both pointing into them.
+    fn number(items: &[u32], targets: &[u32]) -> (Self, Vec<u32>, Vec<u32>) {
         thread_local! {
             // Slot of each catalog item, valid where its stamp is the current one: cost follows the batch, not V.
             static SLOTS: RefCell<(Vec<(u32, u32)>, u32)> = const { RefCell::new((Vec::new(), 0)) };
         }
-        let mut items = Vec::new();
-        let (rows, targets) = SLOTS.with_borrow_mut(|(slots, stamp)| {
+        let mut distinct = Vec::new();
+        let (items, targets) = SLOTS.with_borrow_mut(|(slots, stamp)| {
             *stamp = stamp.wrapping_add(1);
             if *stamp == 0 {
                 slots.fill((0, 0));
@@ -39,24 +73,14 @@ impl ItemIndex {
                     slots.resize(at + 1, (0, 0));
                 }
                 if slots[at].0 != *stamp {
-                    slots[at] = (*stamp, items.len() as u32);
-                    items.push(*item);
+                    slots[at] = (*stamp, distinct.len() as u32);
+                    distinct.push(*item);
                 }
                 slots[at].1
             };
-            (batch.items.iter().map(&mut local).collect(), batch.targets.iter().map(&mut local).collect())
+            (items.iter().map(&mut local).collect(), targets.iter().map(&mut local).collect())
         });
-        let events = Events {
-            offsets: Offsets::new(batch.offsets.clone())?,
-            items: rows,
-            behaviours: batch.behaviours.clone(),
-            sessions: batch.sessions.clone(),
-            times: batch.times.clone(),
-            target_times: batch.target_times.clone(),
-            samples: (0..batch.len() as u32).collect(),
-            targets,
-        };
-        Ok((Self { items }, events))
+        (Self { items: distinct }, items, targets)
     }
 }
 
@@ -174,6 +198,20 @@ impl Input {
     /// The rows `rows` as segments `offsets`, segment `b` asked about the target of sample `samples[b]`.
     #[must_use]
     pub fn select(&self, tape: &mut Tape, rows: &[u32], offsets: Offsets, samples: &[u32]) -> Self {
+        self.select_shared(tape, rows, offsets, samples, None)
+    }
+
+    /// The rows `rows` as histories `offsets`; for each b the history `histories[b]` is asked about the target of sample
+    /// `samples[b]` (`None`: history b).
+    #[must_use]
+    pub fn select_shared(
+        &self,
+        tape: &mut Tape,
+        rows: &[u32],
+        offsets: Offsets,
+        samples: &[u32],
+        histories: Option<Arc<[u32]>>,
+    ) -> Self {
         let same_samples =
             samples.len() == self.target.rows() && samples.iter().enumerate().all(|(i, s)| i as u32 == *s);
         Self {
@@ -183,8 +221,15 @@ impl Input {
                 ops::gather_rows(tape, &self.target, samples)
             },
             rows: ops::gather_rows(tape, &self.rows, rows),
-            events: Arc::new(self.events.select(rows, offsets, samples)),
+            events: Arc::new(self.events.select(rows, offsets, samples, histories)),
         }
+    }
+
+    /// A part of the samples, each with its history.
+    #[must_use]
+    pub fn part(&self, tape: &mut Tape, samples: &[u32]) -> Self {
+        let (rows, offsets, histories) = self.events.rows_of(samples);
+        self.select_shared(tape, &rows, offsets, samples, histories)
     }
 
     /// The last `n` behaviours of each history.
@@ -192,7 +237,30 @@ impl Input {
     pub fn last(&self, tape: &mut Tape, n: usize) -> Self {
         let (rows, offsets) = self.events.last_rows(n);
         let samples: Vec<u32> = (0..self.target.rows() as u32).collect();
-        self.select(tape, &rows, offsets, &samples)
+        self.select_shared(tape, &rows, offsets, &samples, self.events.histories.clone())
+    }
+
+    /// Each sample with a history of its own, copied where it was shared.
+    #[must_use]
+    pub fn unshared(&self, tape: &mut Tape) -> Self {
+        if self.events.histories.is_none() {
+            return self.clone();
+        }
+        let spans = self.events.spans();
+        let rows: Vec<u32> = spans.ranges().flatten().map(|r| r as u32).collect();
+        let samples: Vec<u32> = (0..self.target.rows() as u32).collect();
+        self.select(tape, &rows, spans.side_by_side(), &samples)
+    }
+
+    /// What was made of each history, for each sample.
+    ///
+    /// # Shapes
+    /// `of_histories: [H, c]` → `[B, c]`
+    pub fn for_samples(&self, tape: &mut Tape, of_histories: &Mat) -> Mat {
+        match &self.events.histories {
+            None => of_histories.clone(),
+            Some(of) => ops::gather_rows(tape, of_histories, of),
+        }
     }
 }
 
@@ -209,6 +277,7 @@ mod tests {
         let labels = [1.0, 0.0, 1.0, 1.0];
         let events = Events {
             offsets: Offsets::from_lengths([0; 4]),
+            histories: None,
             items: Vec::new(),
             behaviours: Vec::new(),
             sessions: Vec::new(),
@@ -222,7 +291,7 @@ mod tests {
             let mut pass =
                 Pass::new(Tape::training(), &params, &tables, &index, rng::stream(1, "tests", &[]));
             let mine = samples.iter().map(|s| logits[*s as usize]).collect();
-            let events = events.select(&[], Offsets::from_lengths(vec![0; samples.len()]), samples);
+            let events = events.select(&[], Offsets::from_lengths(vec![0; samples.len()]), samples, None);
             pass.add_click_loss(1.0, &Mat::new(samples.len(), 1, mine), &events);
             assert!(pass.losses.is_empty(), "without labels there is nothing to learn");
             let mut pass = pass.of_step(&labels);

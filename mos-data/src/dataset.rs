@@ -147,6 +147,14 @@ pub struct Dataset {
     pub user_ids: Vec<String>,
     /// Raw item ids.
     pub item_ids: Vec<String>,
+    /// Of each item whether it can stand in a sample as itself: it occurs before the validation cut, or its content is known.
+    pub known_items: Vec<bool>,
+    /// Name of each behaviour code; code 0 is empty.
+    pub behaviour_names: Vec<String>,
+    /// How events fell into sessions.
+    pub session: Sessionizer,
+    /// Units of time in one second.
+    pub ticks_per_second: i64,
     /// Hash of the log.
     pub sha256: String,
     /// Hash of all samples of all parts, negatives included.
@@ -194,6 +202,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         catalog,
         user_ids,
         item_ids,
+        behaviour_names,
         mut dropped,
         bayes,
         ..
@@ -209,7 +218,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     }
     let mut targets = targets(&interactions, impressions, published, bayes.as_deref(), &task.label)?;
     let cut = split(&mut targets, task.cuts)?;
-    let mut unknown = forget_unseen(&mut interactions, &mut targets, &catalog, cut);
+    let (known_items, mut unknown) = forget_unseen(&mut interactions, &mut targets, &catalog, cut);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
         // A negative is always a known item, so an unknown positive could be told by that alone.
         let all = targets.len();
@@ -290,6 +299,10 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         splits,
         user_ids,
         item_ids,
+        known_items,
+        behaviour_names,
+        session: task.session,
+        ticks_per_second,
         sha256,
         split_sha256,
         label: task.label,
@@ -417,11 +430,16 @@ fn training_events(x: &Interactions, targets: &[Target], cut: Option<i64>) -> Ve
         .collect()
 }
 
-/// Items that training does not have become the unknown item, unless their content is known. Returns the share of later
-/// targets that are unknown.
-fn forget_unseen(x: &mut Interactions, targets: &mut [Target], catalog: &Catalog, cut: Option<i64>) -> f64 {
+/// Items that training does not have become the unknown item, unless their content is known. Returns which items are
+/// known, and the share of later targets that are not.
+fn forget_unseen(
+    x: &mut Interactions,
+    targets: &mut [Target],
+    catalog: &Catalog,
+    cut: Option<i64>,
+) -> (Vec<bool>, f64) {
     if catalog.content.is_some() {
-        return 0.0;
+        return ((0..catalog.items).map(|item| item > 0).collect(), 0.0);
     }
     let mut seen = vec![false; catalog.items];
     let training = training_events(x, targets, cut);
@@ -436,7 +454,7 @@ fn forget_unseen(x: &mut Interactions, targets: &mut [Target], catalog: &Catalog
             target.item = 0;
         }
     }
-    if later == 0 { 0.0 } else { unknown as f64 / later as f64 }
+    (seen, if later == 0 { 0.0 } else { unknown as f64 / later as f64 })
 }
 
 /// Leaves the first occurrence of each item with each user.

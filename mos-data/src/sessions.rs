@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Log, Result};
 
 /// How a user's events fall into sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sessionizer {
     /// A new session after a gap longer than this.
@@ -54,23 +54,27 @@ pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
         }
         _ => {}
     }
-    let tick = log.ticks_per_second;
-    let day = |t: i64, offset: i64| t.div_euclid(tick).saturating_add(offset * 3600).div_euclid(86_400);
-    let breaks = |at: usize, in_user: usize| match by {
-        Sessionizer::Gap { seconds } => {
-            x.times()[at].saturating_sub(x.times()[at - 1]) > seconds.saturating_mul(tick)
-        }
-        Sessionizer::Fixed { events } => in_user.is_multiple_of(*events),
-        Sessionizer::Day { utc_offset_hours: h } => day(x.times()[at], *h) != day(x.times()[at - 1], *h),
-        Sessionizer::Given {} => given.is_some_and(|s| s[at] != s[at - 1]),
-    };
     let mut out = Vec::with_capacity(x.len());
     for user in 0..x.users() as u32 {
-        let mut session = 0;
-        for (n, at) in x.range(user).enumerate() {
-            session += u32::from(n > 0 && breaks(at, n));
-            out.push(session);
-        }
+        let range = x.range(user);
+        let given = given.map(|g| &g[range.clone()]);
+        out.extend(by.number(&x.times()[range.clone()], given, log.ticks_per_second));
     }
     Ok(out)
+}
+
+impl Sessionizer {
+    /// Session number of each event of one user, from 0; `given` = those of the log, which [`Sessionizer::Given`] needs.
+    pub(crate) fn number(&self, times: &[i64], given: Option<&[u64]>, ticks_per_second: i64) -> Vec<u32> {
+        let tick = ticks_per_second;
+        let day = |t: i64, offset: i64| t.div_euclid(tick).saturating_add(offset * 3600).div_euclid(86_400);
+        let breaks = |at: usize| match self {
+            Self::Gap { seconds } => times[at].saturating_sub(times[at - 1]) > seconds.saturating_mul(tick),
+            Self::Fixed { events } => at.is_multiple_of(*events),
+            Self::Day { utc_offset_hours: h } => day(times[at], *h) != day(times[at - 1], *h),
+            Self::Given {} => given.is_some_and(|s| s[at] != s[at - 1]),
+        };
+        let mut session = 0;
+        (0..times.len()).map(|at| (session += u32::from(at > 0 && breaks(at)), session).1).collect()
+    }
 }

@@ -64,14 +64,18 @@ impl Din {
 
 impl SequenceEncoder for Din {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let (w, b, offsets) = (pass.param(self.weight), pass.param(self.bias), &input.events.offsets);
-        let hidden = ops::din_hidden(&mut pass.tape, &input.target, &input.rows, offsets, &w, &b);
+        let (w, b, spans) = (pass.param(self.weight), pass.param(self.bias), &input.events.spans());
+        let hidden = ops::din_hidden(&mut pass.tape, &input.target, &input.rows, spans, &w, &b);
         let scores = self.rest.forward(pass, &hidden);
-        Ok(Interest::one(ops::weighted_sum(&mut pass.tape, &scores, &input.rows, offsets, self.softmax)))
+        Ok(Interest::one(ops::weighted_sum(&mut pass.tape, &scores, &input.rows, spans, self.softmax)))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
-        let (b, n) = (input.target.rows(), input.rows.rows());
+        let (b, n) = (input.target.rows(), input.events.spans().lengths().sum::<usize>());
         let (d, f, rest) = (self.width, self.first, self.rest.macs(n) + n * self.width);
         Ok(Cost::folded((2 * b + n) * d * f + rest, 4 * n * d * f + rest))
     }

@@ -6,7 +6,7 @@
 //! gradient passes the choice; the full one reaches the chosen behaviours.
 
 use mos_core::{
-    Builder, Cost, Error, Init, Input, Interest, Offsets, Pass, Result, SequenceEncoder, check_sizes,
+    Builder, Cost, Error, Init, Input, Interest, Offsets, Pass, Result, SequenceEncoder, Spans, check_sizes,
     engine::BufferId, layers::TargetAttention, ops,
 };
 use serde::{Deserialize, Serialize};
@@ -68,8 +68,8 @@ impl Eta {
         })
     }
 
-    fn kept(&self, offsets: &Offsets) -> Offsets {
-        Offsets::from_lengths(offsets.lengths().map(|n| n.min(self.top_k)))
+    fn kept(&self, spans: &Spans) -> Offsets {
+        Offsets::from_lengths(spans.lengths().map(|n| n.min(self.top_k)))
     }
 }
 
@@ -78,10 +78,14 @@ impl SequenceEncoder for Eta {
         let projections = pass.buffer(self.projections);
         let words = |m: &mos_core::Mat| ops::hash_words(m.values(), self.width, &projections, self.bits);
         let (wanted, words) = (words(&input.target), words(&input.rows));
-        let (rows, offsets) = ops::nearest_words(&wanted, &words, &input.events.offsets, self.top_k);
+        let (rows, offsets) = ops::nearest_words(&wanted, &words, &input.events.spans(), self.top_k);
         let found = ops::gather_rows(&mut pass.tape, &input.rows, &rows);
         let long = self.attention.forward(pass, &input.target, &found, &offsets, None);
         Ok(self.short.beside(pass, input, long))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn vectors(&self) -> usize {
@@ -90,7 +94,7 @@ impl SequenceEncoder for Eta {
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n) = (input.target.rows(), input.rows.rows());
-        let found = self.attention.cost(&self.kept(&input.events.offsets), None);
+        let found = self.attention.cost(&self.kept(&input.events.spans()), None);
         Ok(Cost::encoder((b + n) * self.width * self.bits) + found + self.short.cost(input))
     }
 }

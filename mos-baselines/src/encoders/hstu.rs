@@ -89,10 +89,10 @@ impl Hstu {
 fn following(input: &Input) -> Vec<i64> {
     let events = &input.events;
     let mut out = Vec::with_capacity(events.times.len());
-    for (range, target) in events.offsets.ranges().zip(&events.target_times) {
+    for (range, prediction) in events.offsets.ranges().zip(events.history_times()) {
         if !range.is_empty() {
             out.extend_from_slice(&events.times[range.start + 1..range.end]);
-            out.push(*target);
+            out.push(prediction);
         }
     }
     out
@@ -122,7 +122,12 @@ impl SequenceEncoder for Hstu {
             let y = ops::linear(tape, &gated, &out, None, Activation::None);
             x = ops::add(tape, &y, &x);
         }
-        Ok(Interest::one(ops::last_rows(&mut pass.tape, &x, offsets)))
+        let last = ops::last_rows(&mut pass.tape, &x, offsets);
+        Ok(Interest::one(input.for_samples(&mut pass.tape, &last)))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn wants_positions(&self) -> bool {

@@ -223,7 +223,12 @@ impl SequenceEncoder for Mamba4Rec {
             seen = ops::add(&mut pass.tape, &seen, &x);
         }
         let out = newest.rest(pass, &seen, self.dropout);
-        Ok(Interest::one(ops::scatter_rows(&mut pass.tape, &out, &slots, offsets.segments())))
+        let out = ops::scatter_rows(&mut pass.tape, &out, &slots, offsets.segments());
+        Ok(Interest::one(input.for_samples(&mut pass.tape, &out)))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn wants_positions(&self) -> bool {

@@ -18,7 +18,12 @@ impl Mean {
 
 impl SequenceEncoder for Mean {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
+        let mean = ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets);
+        Ok(Interest::one(input.for_samples(&mut pass.tape, &mean)))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, _input: &Input) -> Result<Cost> {

@@ -69,11 +69,15 @@ impl SequenceEncoder for Sdim {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
         let (projections, out) = (pass.buffer(self.projections), pass.param(self.out));
         let SdimConfig { hashes, bits, .. } = self.config;
-        let offsets = &input.events.offsets;
+        let spans = &input.events.spans();
         let pooled =
-            ops::hash_pool(&mut pass.tape, &input.target, &input.rows, offsets, &projections, hashes, bits);
+            ops::hash_pool(&mut pass.tape, &input.target, &input.rows, spans, &projections, hashes, bits);
         let long = ops::linear(&mut pass.tape, &pooled, &out, None, Activation::None);
         Ok(self.short.beside(pass, input, long))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn vectors(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The short part that long-sequence models have in LongCTR: target attention over the last behaviours.
 
-use mos_core::{Builder, Cost, Input, Interest, Mat, Pass, Result, layers::TargetAttention};
+use mos_core::{Builder, Cost, Input, Interest, Mat, Offsets, Pass, Result, layers::TargetAttention};
 
 /// Multi-head target attention over the last behaviours, exactly as many as are named (LongCTR's slice holds one less,
 /// under a mask shifted by one), or nothing for a length of 0.
@@ -27,7 +27,7 @@ impl ShortTerm {
         let mut interest = Interest::one(long);
         if let Some(attention) = &self.attention {
             let last = input.last(&mut pass.tape, self.length);
-            let short = attention.forward(pass, &last.target, &last.rows, &last.events.offsets, None);
+            let short = attention.forward(pass, &last.target, &last.rows, &last.events.spans(), None);
             interest.vectors.push(short);
         }
         interest
@@ -39,6 +39,8 @@ impl ShortTerm {
     }
 
     pub(super) fn cost(&self, input: &Input) -> Cost {
-        self.attention.iter().map(|a| a.cost(&input.events.last_rows(self.length).1, None)).sum()
+        let spans = input.events.spans();
+        let last = Offsets::from_lengths(spans.lengths().map(|n| n.min(self.length)));
+        self.attention.iter().map(|a| a.cost(&last, None)).sum()
     }
 }

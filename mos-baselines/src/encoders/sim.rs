@@ -116,14 +116,14 @@ impl Sim {
                 let tape = &mut pass.tape;
                 let query = ops::linear(tape, &input.target, &query, None, Activation::None);
                 let query = ops::matmul_nt(tape, &query, &key);
-                let scores = ops::segment_dots(tape, &query, &input.rows, &events.offsets, 1);
+                let scores = ops::segment_dots(tape, &query, &input.rows, &events.spans(), 1);
                 if tape.is_training() && *loss > 0.0 {
-                    let pooled = ops::weighted_sum(tape, &scores, &input.rows, &events.offsets, false);
+                    let pooled = ops::weighted_sum(tape, &scores, &input.rows, &events.spans(), false);
                     let seen = ops::concat(tape, &[&input.target, &pooled]);
                     let logits = clicks.forward(pass, &seen);
                     pass.add_click_loss(*loss, &logits, events);
                 }
-                ops::best_rows(scores.values(), &events.offsets, self.top_k)
+                ops::best_rows(scores.values(), &events.spans(), self.top_k)
             }
         }
     }
@@ -134,7 +134,7 @@ fn same_category(catalog: &Catalog, index: &ItemIndex, events: &Events, k: usize
     let categories = catalog.categories.as_deref().unwrap_or_default();
     let category = |item: u32| categories[index.items[item as usize] as usize];
     let (mut rows, mut lengths) = (Vec::new(), Vec::new());
-    for (range, target) in events.offsets.ranges().zip(&events.targets) {
+    for (range, target) in events.spans().ranges().zip(&events.targets) {
         let (wanted, from) = (category(*target), rows.len());
         rows.extend(range.rev().filter(|r| wanted != 0 && category(events.items[*r]) == wanted).take(k));
         rows[from..].reverse();
@@ -151,6 +151,10 @@ impl SequenceEncoder for Sim {
         Ok(self.short.beside(pass, input, long))
     }
 
+    fn shares_histories(&self) -> bool {
+        true
+    }
+
     fn vectors(&self) -> usize {
         self.short.vectors()
     }
@@ -161,7 +165,8 @@ impl SequenceEncoder for Sim {
             Searcher::Hard(_) => Cost::default(),
             Searcher::Soft { width: d, .. } => {
                 let (b, n) = (input.target.rows(), input.rows.rows());
-                Cost::folded(2 * b * d * d + n * d, (b + n) * d * d + n * d)
+                let read = d * input.events.spans().lengths().sum::<usize>();
+                Cost::folded(2 * b * d * d + read, (b + n) * d * d + read)
             }
         };
         Ok(search + self.attention.cost(&offsets, None) + self.short.cost(input))

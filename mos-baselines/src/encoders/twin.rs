@@ -57,9 +57,13 @@ impl Twin {
 
 impl SequenceEncoder for Twin {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let (offsets, top_k) = (&input.events.offsets, Some(self.top_k));
-        let long = self.attention.forward(pass, &input.target, &input.rows, offsets, top_k);
+        let (spans, top_k) = (&input.events.spans(), Some(self.top_k));
+        let long = self.attention.forward(pass, &input.target, &input.rows, spans, top_k);
         Ok(self.short.beside(pass, input, long))
+    }
+
+    fn shares_histories(&self) -> bool {
+        true
     }
 
     fn vectors(&self) -> usize {
@@ -67,6 +71,6 @@ impl SequenceEncoder for Twin {
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
-        Ok(self.attention.cost(&input.events.offsets, Some(self.top_k)) + self.short.cost(input))
+        Ok(self.attention.cost(&input.events.spans(), Some(self.top_k)) + self.short.cost(input))
     }
 }

@@ -109,8 +109,7 @@ impl<G: Gate> Gated<G> {
             if mine.len() == count {
                 return (input.clone(), mine);
             }
-            let (rows, offsets) = input.events.rows_of(&mine);
-            return (input.select(tape, &rows, offsets, &mine), mine);
+            return (input.part(tape, &mine), mine);
         }
         let (mut samples, mut lengths) = (Vec::new(), Vec::new());
         for (b, range) in input.events.offsets.ranges().enumerate() {
@@ -161,6 +160,11 @@ impl<G: Gate> SequenceEncoder for Gated<G> {
 
     fn evidence(&self) -> usize {
         self.experts[0].evidence()
+    }
+
+    fn shares_histories(&self) -> bool {
+        // A behaviour's experts may depend on the target.
+        self.level == Level::Sequence && self.children().iter().all(|e| e.shares_histories())
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

@@ -31,6 +31,10 @@ impl SequenceEncoder for Alone {
         self.0.evidence()
     }
 
+    fn shares_histories(&self) -> bool {
+        self.0.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.0.as_ref()]
     }

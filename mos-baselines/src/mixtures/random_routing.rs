@@ -53,7 +53,7 @@ impl Gate for RandomRouting {
         let seed = pass.buffer(self.seed).iter().rev().fold(0, |seed, part| seed << 16 | *part as u64);
         let item = |i: &u32| u64::from(pass.index.items[*i as usize]);
         let mut keys = Vec::with_capacity(decisions.count());
-        for (target, range) in events.targets.iter().zip(events.offsets.ranges()) {
+        for (target, range) in events.targets.iter().zip(events.spans().ranges()) {
             let items = events.items[range.clone()].iter().map(item);
             match decisions.level {
                 Level::Sequence => keys.push(items.fold(hash(seed, item(target)), hash)),

@@ -45,6 +45,7 @@ impl Decisions<'_> {
         match self.level {
             Level::Sequence => {
                 let mean = ops::segment_mean(tape, rows, &events.offsets);
+                let mean = self.input.for_samples(tape, &mean);
                 ops::concat(tape, &[target, &mean])
             }
             Level::Token => {

@@ -25,6 +25,10 @@ impl SequenceEncoder for Short {
         self.expert.evidence()
     }
 
+    fn shares_histories(&self) -> bool {
+        self.expert.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.expert.as_ref()]
     }
@@ -75,6 +79,10 @@ impl SequenceEncoder for WithShort {
 
     fn evidence(&self) -> usize {
         self.parts.iter().map(|p| p.evidence()).sum()
+    }
+
+    fn shares_histories(&self) -> bool {
+        self.parts.iter().all(|p| p.shares_histories())
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

@@ -154,6 +154,10 @@ impl SequenceEncoder for ThemeFeature {
         Some(RowThemes { count: self.none as usize, of_rows })
     }
 
+    fn shares_histories(&self) -> bool {
+        self.expert.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.expert.as_ref()]
     }

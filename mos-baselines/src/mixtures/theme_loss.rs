@@ -88,6 +88,10 @@ impl SequenceEncoder for ThemeLoss {
         self.experts.evidence()
     }
 
+    fn shares_histories(&self) -> bool {
+        self.experts.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![&self.experts]
     }

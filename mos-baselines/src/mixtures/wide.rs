@@ -75,6 +75,10 @@ impl SequenceEncoder for Wide {
         self.expert.evidence()
     }
 
+    fn shares_histories(&self) -> bool {
+        self.expert.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.expert.as_ref()]
     }

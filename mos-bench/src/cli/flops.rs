@@ -37,5 +37,5 @@ pub(super) fn print(args: &FlopsArgs, registry: &Registry) -> anyhow::Result<()>
     if args.json {
         return say(&(serde_json::to_string_pretty(&cost)? + "\n"));
     }
-    say(&cost.table(args.candidates).to_terminal())
+    say(&cost.table(args.candidates).render(crate::export::Format::Terminal))
 }

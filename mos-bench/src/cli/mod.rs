@@ -4,11 +4,13 @@ mod compare;
 mod data;
 mod flops;
 mod list;
+mod predict;
 mod report;
 mod run;
 mod speed;
 mod study;
 mod table;
+mod train;
 mod tune;
 
 use std::{io::Write as _, process::ExitCode};
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Run the experiment of a file.
     Run(run::ConfiguredRun),
+    /// Train one model of an experiment and write it to a folder, to be used.
+    Train(train::TrainArgs),
+    /// Score raw ids with a trained model: a JSON object a line in, one out.
+    Predict(predict::PredictArgs),
     /// Print a table of a finished run, or make a study and print its table.
     Table(table::TableArgs),
     /// Write the report of one run or of several.
@@ -65,6 +71,8 @@ fn work(cli: Cli, registry: &Registry) -> anyhow::Result<()> {
     match cli.command {
         None => run::quick(&cli.run, registry),
         Some(Command::Run(args)) => run::configured(&args, registry),
+        Some(Command::Train(args)) => train::work(&args, registry),
+        Some(Command::Predict(args)) => predict::work(&args, registry),
         Some(Command::Table(args)) => table::print(args, registry),
         Some(Command::Report(args)) => report::write(&args),
         Some(Command::Compare(args)) => compare::print(&args),

@@ -82,7 +82,9 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
         return say(&(serde_json::to_string_pretty(&all)? + "\n"));
     }
     let [throughput, parts] = speed::tables(&records, ceiling)?;
-    say(&(throughput.to_terminal() + "\n" + &parts.to_terminal()))
+    say(&(throughput.render(crate::export::Format::Terminal)
+        + "\n"
+        + &parts.render(crate::export::Format::Terminal)))
 }
 
 /// Measures a case in a process of its own, so that no case inherits memory from the one before.

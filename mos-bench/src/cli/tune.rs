@@ -58,5 +58,5 @@ pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
         tune::TRIALS,
         args.config.display()
     );
-    say(&(tune::table(&experiment, &tune, &trials).to_terminal() + &closing))
+    say(&(tune::table(&experiment, &tune, &trials).render(crate::export::Format::Terminal) + &closing))
 }

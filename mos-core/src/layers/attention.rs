@@ -1,7 +1,7 @@
 //! Multi-head target attention.
 
 use crate::{
-    Builder, Cost, Init, Mat, Offsets, ParamId, Pass, Result, check_heads,
+    Builder, Cost, Init, Mat, ParamId, Pass, Result, Spans, check_heads,
     ops::{self, Activation},
 };
 
@@ -55,7 +55,7 @@ impl TargetAttention {
         pass: &mut Pass<'_>,
         target: &Mat,
         rows: &Mat,
-        offsets: &Offsets,
+        spans: impl Into<Spans>,
         top_k: Option<usize>,
     ) -> Mat {
         let heads = self.heads;
@@ -64,16 +64,17 @@ impl TargetAttention {
         let tape = &mut pass.tape;
         let q = ops::linear(tape, target, &query, None, Activation::None);
         let folded = ops::head_project(tape, &q, &key, heads);
-        let sums = ops::attend(tape, &folded, rows, offsets, heads, scale, top_k);
+        let sums = ops::attend(tape, &folded, rows, spans, heads, scale, top_k);
         let values = ops::head_project(tape, &sums, &value, heads);
         ops::linear(tape, &values, &out, None, Activation::None)
     }
 
     /// MACs over these histories, and what the folding saves.
-    pub fn cost(&self, offsets: &Offsets, top_k: Option<usize>) -> Cost {
-        let (b, d, a) = (offsets.segments(), self.width, self.attention);
-        let read: usize = offsets.lengths().map(|n| n + top_k.map_or(n, |k| n.min(k))).sum();
-        let published = 2 * (offsets.rows() + b) * d * a + a * read;
+    pub fn cost(&self, spans: impl Into<Spans>, top_k: Option<usize>) -> Cost {
+        let spans = spans.into();
+        let (b, d, a) = (spans.samples(), self.width, self.attention);
+        let read: usize = spans.lengths().map(|n| n + top_k.map_or(n, |k| n.min(k))).sum();
+        let published = 2 * (spans.rows() + b) * d * a + a * read;
         Cost::folded(4 * b * d * a + self.heads * d * read, published)
     }
 }

@@ -47,6 +47,10 @@ impl SequenceEncoder for Positioned {
         self.inner.cost(pass, &input)
     }
 
+    fn shares_histories(&self) -> bool {
+        self.inner.shares_histories()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.inner.as_ref()]
     }

@@ -127,8 +127,7 @@ impl Mos {
             if chosen.is_empty() && (sum.is_some() || theme + 1 < self.themes.len()) {
                 continue;
             }
-            let (rows, offsets) = themed.events.rows_of(&chosen);
-            let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
+            let part = themed.part(&mut pass.tape, &chosen);
             let interest = self.encoders[*encoder].forward(pass, &part)?;
             let placed = interest.map(|m| ops::scatter_rows(&mut pass.tape, &m, &chosen, segments));
             sum = Some(match sum {
@@ -142,7 +141,8 @@ impl Mos {
 
 /// What the theme experts read.
 fn theme_input(pass: &mut Pass<'_>, input: &Input, plan: &Plan) -> Input {
-    let mut themed = input.select(&mut pass.tape, &plan.rows, plan.offsets.clone(), &plan.samples);
+    let Plan { rows, offsets, samples, histories, .. } = plan;
+    let mut themed = input.select_shared(&mut pass.tape, rows, offsets.clone(), samples, histories.clone());
     if let Some(membership) = &plan.membership {
         let column = Mat::new(membership.len(), 1, membership.clone());
         themed.rows = ops::scale_rows(&mut pass.tape, &themed.rows, &column);
@@ -163,7 +163,7 @@ fn pooled_events(events: &Events, size: usize) -> Events {
         |r: std::ops::Range<usize>| (0..blocks(r.clone())).rev().map(move |b| (r.end - 1 - b * size) as u32);
     let rows: Vec<u32> = events.offsets.ranges().flat_map(newest).collect();
     let samples: Vec<u32> = (0..events.targets.len() as u32).collect();
-    events.select(&rows, offsets, &samples)
+    events.select(&rows, offsets, &samples, events.histories.clone())
 }
 
 impl SequenceEncoder for Mos {
@@ -227,8 +227,7 @@ impl SequenceEncoder for Mos {
             if self.config.sharing == Sharing::PerTheme {
                 for (theme, encoder) in self.themes.iter().enumerate() {
                     let chosen = segments_of(&plan, theme);
-                    let (rows, offsets) = themed.events.rows_of(&chosen);
-                    let part = themed.select(&mut pass.tape, &rows, offsets, &chosen);
+                    let part = themed.part(&mut pass.tape, &chosen);
                     total = total + self.encoders[*encoder].cost(pass, &part)?;
                 }
             } else {
@@ -252,6 +251,10 @@ impl SequenceEncoder for Mos {
         let router = self.router.as_ref()?;
         let count = router.theme_count(pass.params);
         Some(RowThemes { count, of_rows: router.themes_of_rows(pass, events) })
+    }
+
+    fn shares_histories(&self) -> bool {
+        self.encoders.iter().all(|e| e.shares_histories())
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

@@ -1,5 +1,7 @@
 //! Subsequences: which behaviours of which sample an expert reads, by the themes that the router assigns.
 
+use std::{collections::HashMap, sync::Arc};
+
 use rand::RngExt as _;
 
 use super::{Assignment, NO_THEME, Router, RoutingUnit, Run, codebook::normalise, router::Vectors};
@@ -9,7 +11,10 @@ use crate::{Events, Offsets, Pass, cost, ops};
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) rows: Vec<u32>,
+    /// Borders of the subsequences; each stands there once, whoever reads it.
     pub(super) offsets: Offsets,
+    /// Subsequence of each segment, as in [`Events::histories`].
+    pub(super) histories: Option<Arc<[u32]>>,
     pub(super) samples: Vec<u32>,
     pub(super) themes: Vec<u16>,
     /// Membership of each row; soft assignment only.
@@ -130,7 +135,9 @@ impl Router {
             let top = |p: &[f32]| {
                 let mut order: Vec<u16> = (0..p.len() as u16).collect();
                 order.sort_by(|a, b| p[*b as usize].total_cmp(&p[*a as usize]));
-                order[..n].to_vec()
+                order.truncate(n);
+                order.sort_unstable();
+                order
             };
             p.chunks(self.config.codes)
                 .zip(targets)
@@ -138,22 +145,28 @@ impl Router {
                 .collect()
         };
         let (mut rows, mut lengths, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
-        for (range, wanted) in events.offsets.ranges().zip(&wanted) {
+        // The subsequence of each history and choice of themes.
+        let (mut made, mut histories) = (HashMap::new(), Vec::with_capacity(b));
+        for (b, (range, wanted)) in events.spans().ranges().zip(&wanted).enumerate() {
             let known = wanted[0] != NO_THEME;
-            let from = rows.len();
-            rows.extend(range.filter(|r| known && wanted.contains(&row_themes[*r])).map(|r| r as u32));
-            let extra = (rows.len() - from).saturating_sub(self.config.theme_length);
-            rows.drain(from..from + extra);
-            let length = rows.len() - from;
-            lengths.push(length);
+            let place = *made.entry((events.history(b), wanted)).or_insert_with(|| {
+                let from = rows.len();
+                rows.extend(range.filter(|r| known && wanted.contains(&row_themes[*r])).map(|r| r as u32));
+                let extra = (rows.len() - from).saturating_sub(self.config.theme_length);
+                rows.drain(from..from + extra);
+                lengths.push(rows.len() - from);
+                lengths.len() - 1
+            });
+            histories.push(place as u32);
             evidence.push(if known {
-                0.25 * (1.0 + length as f32).ln()
+                0.25 * (1.0 + lengths[place] as f32).ln()
             } else {
                 self.config.unknown_evidence
             });
         }
         Plan {
             rows,
+            histories: shared(histories, lengths.len()),
             offsets: Offsets::from_lengths(lengths),
             samples: (0..b as u32).collect(),
             themes: targets.to_vec(),
@@ -188,6 +201,7 @@ impl Router {
         let mut plan = Plan {
             rows: Vec::new(),
             offsets: Offsets::from_lengths([]),
+            histories: None,
             samples: Vec::new(),
             themes: Vec::new(),
             membership: soft.then(Vec::new),
@@ -195,9 +209,10 @@ impl Router {
             evidence: Vec::new(),
         };
         let mut lengths = Vec::new();
-        for (b, range) in events.offsets.ranges().enumerate() {
-            let (first, mut mass, mut own) = (plan.gates.len(), 0.0, 0.0);
-            let known = targets[b] != NO_THEME;
+        // Themes of each history, with the subsequence and how much is in it.
+        let mut parts: Vec<Vec<(usize, u32, f32)>> = Vec::with_capacity(events.offsets.segments());
+        for range in events.offsets.ranges() {
+            let mut mine = Vec::new();
             for theme in 0..k {
                 let of_theme = |r: &usize| soft || row_themes[*r] as usize == theme;
                 let count = range.clone().filter(of_theme).count();
@@ -211,15 +226,26 @@ impl Router {
                         m.push(row_membership[r * k + theme]);
                     }
                 }
-                if targets[b] as usize == theme {
-                    own = match &plan.membership {
-                        Some(m) => m[m.len() - (count - skip)..].iter().sum(),
-                        None => (count - skip) as f32,
-                    };
-                }
+                let within = match &plan.membership {
+                    Some(m) => m[m.len() - (count - skip)..].iter().sum(),
+                    None => (count - skip) as f32,
+                };
+                mine.push((theme, lengths.len() as u32, within));
                 lengths.push(count - skip);
+            }
+            parts.push(mine);
+        }
+        let mut histories = Vec::new();
+        for (b, target) in targets.iter().enumerate() {
+            let (first, mut mass, mut own) = (plan.gates.len(), 0.0, 0.0);
+            let known = *target != NO_THEME;
+            for (theme, subsequence, within) in &parts[events.history(b) as usize] {
+                if *target as usize == *theme {
+                    own = *within;
+                }
+                histories.push(*subsequence);
                 plan.samples.push(b as u32);
-                plan.themes.push(theme as u16);
+                plan.themes.push(*theme as u16);
                 let gate = if known { gates_of[b * k + theme] } else { 0.0 };
                 plan.gates.push(gate);
                 mass += gate;
@@ -230,6 +256,7 @@ impl Router {
             }
             plan.evidence.push(if known { 0.25 * (1.0 + own).ln() } else { self.config.unknown_evidence });
         }
+        plan.histories = shared(histories, lengths.len());
         plan.offsets = Offsets::from_lengths(lengths);
         plan
     }
@@ -252,6 +279,12 @@ impl Router {
         };
         (pieces + gates + soft) * self.config.codes * self.dim
     }
+}
+
+/// The subsequence of each segment, of `count`; `None` if each has its own, in order.
+fn shared(of: Vec<u32>, count: usize) -> Option<Arc<[u32]>> {
+    let own = of.len() == count && of.iter().enumerate().all(|(s, of)| s as u32 == *of);
+    if own { None } else { Some(of.into()) }
 }
 
 /// The pieces of `range` that are assigned as a whole.

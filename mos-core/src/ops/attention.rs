@@ -4,10 +4,10 @@
 //! sum the rows themselves are never projected, which costs 4nd + 4d² instead of 2nd² + 2nd + 2d² multiply-adds.
 
 use super::{add_product, axpy, dense::softmax, dot};
-use crate::{Mat, Offsets, Tape, cost::count};
+use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// Per head h: o_h = Σ_t softmax_t(scale q_h · row_t) row_t, over the `top_k` best rows where it is given (ties: the
-/// most recent). An empty segment gives zeros.
+/// most recent). An empty history gives zeros.
 ///
 /// # Shapes
 /// `queries: [B, H d]`, `rows: [N, d]` → `[B, H d]`
@@ -15,18 +15,19 @@ pub fn attend(
     tape: &mut Tape,
     queries: &Mat,
     rows: &Mat,
-    offsets: &Offsets,
+    spans: impl Into<Spans>,
     heads: usize,
     scale: f32,
     top_k: Option<usize>,
 ) -> Mat {
-    let (b, d) = (offsets.segments(), rows.cols());
-    assert_eq!((queries.rows(), queries.cols()), (b, heads * d), "attend: one query per head and segment");
-    assert_eq!(rows.rows(), offsets.rows(), "attend: offsets of other rows");
+    let spans = spans.into();
+    let (b, d) = (spans.samples(), rows.cols());
+    assert_eq!((queries.rows(), queries.cols()), (b, heads * d), "attend: one query per head and sample");
+    assert_eq!(rows.rows(), spans.rows(), "attend: spans of other rows");
     let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
-    count(heads * d * offsets.lengths().map(|n| n + keep(n)).sum::<usize>());
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    // Chosen rows, relative to their segment, of all (segment, head) in turn; empty where all are chosen.
+    count(heads * d * spans.lengths().map(|n| n + keep(n)).sum::<usize>());
+    let (of_forward, of_backward) = (spans.clone(), spans);
+    // Chosen rows, relative to their history, of all (sample, head) in turn; empty where all are chosen.
     type Saved = (Vec<f32>, Vec<u32>);
     tape.record(
         &[queries, rows],
@@ -94,19 +95,21 @@ pub fn attend(
     )
 }
 
-/// Of each segment the `k` rows with the largest scores (ties: the most recent), in time order, with their borders.
+/// Of each sample the `k` rows with the largest scores (ties: the most recent), in time order, with the borders of what was
+/// chosen.
 ///
 /// # Shapes
-/// `scores: [N]` → `[Σ min(k, n_b)]`
-pub fn best_rows(scores: &[f32], offsets: &Offsets, k: usize) -> (Vec<u32>, Offsets) {
+/// `scores: [M]`, one for each sample and row it reads → `[Σ min(k, n_b)]`
+pub fn best_rows(scores: &[f32], spans: impl Into<Spans>, k: usize) -> (Vec<u32>, Offsets) {
+    let spans = spans.into();
     let mut chosen = Vec::new();
-    for range in offsets.ranges() {
-        match top(&scores[range.clone()], k) {
+    for (mine, range) in spans.side_by_side().ranges().zip(spans.ranges()) {
+        match top(&scores[mine], k) {
             Some(places) => chosen.extend(places.iter().map(|p| range.start as u32 + p)),
             None => chosen.extend(range.map(|r| r as u32)),
         }
     }
-    (chosen, Offsets::from_lengths(offsets.lengths().map(|n| n.min(k))))
+    (chosen, Offsets::from_lengths(spans.lengths().map(|n| n.min(k))))
 }
 
 /// Places of the k largest scores in time order (ties: the latest); `None` if that is all of them.
@@ -196,13 +199,14 @@ pub fn stacked_linear(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
 /// (W_1 + W_3)ᵀ q + (W_2 − W_3 + diag(q) W_4)ᵀ h, so a behaviour costs d F multiply-adds instead of 4 d F.
 ///
 /// # Shapes
-/// `q: [B, d]`, `rows: [N, d]`, `w: [4 d, F]`, `b: [1, F]` → `[N, F]`
-pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &Mat, b: &Mat) -> Mat {
-    let (d, f, n) = (q.cols(), w.cols(), rows.rows());
+/// `q: [B, d]`, `rows: [N, d]`, `w: [4 d, F]`, `b: [1, F]` → `[M, F]`, one line for each sample and row it reads
+pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, spans: impl Into<Spans>, w: &Mat, b: &Mat) -> Mat {
+    let spans = spans.into();
+    let (d, f, n) = (q.cols(), w.cols(), spans.lengths().sum::<usize>());
     assert_eq!(w.rows(), 4 * d, "din_hidden: four blocks of w");
-    assert_eq!((n, q.rows()), (offsets.rows(), offsets.segments()), "din_hidden: offsets of other rows");
+    assert_eq!((rows.rows(), q.rows()), (spans.rows(), spans.samples()), "din_hidden: spans of other rows");
     count(2 * q.rows() * d * f + n * d * f);
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    let (of_forward, of_backward) = (spans.clone(), spans);
     let block = move |i: usize| i * d * f..(i + 1) * d * f;
     let matrix = move |w: &[f32], q: &[f32]| -> Vec<f32> {
         let (w2, w3, w4) = (&w[block(1)], &w[block(2)], &w[block(3)]);
@@ -236,10 +240,12 @@ pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, offsets: &Offsets, w: &M
             let grad: Vec<f32> =
                 back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();
             let w = &back.values[2];
+            let mine = of_backward.side_by_side();
             for (s, range) in of_backward.ranges().enumerate().filter(|(_, r)| !r.is_empty()) {
+                let mine = mine.range(s);
                 let q = &back.values[0][s * d..(s + 1) * d];
                 let (n, rows) = (range.len(), &back.values[1][range.start * d..range.end * d]);
-                let g = &grad[range.start * f..range.end * f];
+                let g = &grad[mine.start * f..mine.end * f];
                 let m = matrix(w, q);
                 let to_rows = &mut back.grads[1][range.start * d..range.end * d];
                 add_product((g, (n, f), false), (&m, (d, f), true), to_rows, (n, d));

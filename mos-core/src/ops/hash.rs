@@ -1,10 +1,12 @@
 //! Locality-sensitive hashing of histories (SimHash; SDIM, arXiv 2205.10249).
 
+use std::collections::HashMap;
+
 use super::{
     add_product, axpy,
     dense::{add_unit_grad, unit},
 };
-use crate::{Mat, Offsets, Tape, cost::count};
+use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// SimHash codes: for each row, `hashes` codes of `bits` bits, bit = 1[x · r > 0].
 ///
@@ -27,14 +29,19 @@ pub fn hash_words(values: &[f32], dim: usize, projections: &[f32], bits: usize) 
     single.chunks(bits).map(|word| word.iter().fold(0, |w, bit| w << 1 | u64::from(*bit))).collect()
 }
 
-/// Of each segment the `k` rows whose codes differ least from the segment's query (ties: the most recent), in time
+/// Of each sample the `k` rows whose codes differ least from the sample's query (ties: the most recent), in time
 /// order, with their borders. Comparisons of bits are not counted.
 ///
 /// # Shapes
 /// `queries: [B]`, `rows: [N]` → `[Σ min(k, n_b)]`
-pub fn nearest_words(queries: &[u64], rows: &[u64], offsets: &Offsets, k: usize) -> (Vec<u32>, Offsets) {
+pub fn nearest_words(
+    queries: &[u64],
+    rows: &[u64],
+    spans: impl Into<Spans>,
+    k: usize,
+) -> (Vec<u32>, Offsets) {
     let (mut chosen, mut lengths) = (Vec::new(), Vec::new());
-    for (query, range) in queries.iter().zip(offsets.ranges()) {
+    for (query, range) in queries.iter().zip(spans.into().ranges()) {
         let mut order: Vec<u32> = range.map(|r| r as u32).collect();
         order.sort_by_key(|r| ((query ^ rows[*r as usize]).count_ones(), std::cmp::Reverse(*r)));
         order.truncate(k);
@@ -54,28 +61,45 @@ pub fn hash_pool(
     tape: &mut Tape,
     target: &Mat,
     rows: &Mat,
-    offsets: &Offsets,
+    spans: impl Into<Spans>,
     projections: &[f32],
     hashes: usize,
     bits: usize,
 ) -> Mat {
+    let spans = spans.into();
     let (b, d) = (target.rows(), target.cols());
-    assert_eq!((rows.rows(), b), (offsets.rows(), offsets.segments()), "hash_pool: offsets of other rows");
+    assert_eq!((rows.rows(), b), (spans.rows(), spans.samples()), "hash_pool: spans of other rows");
     let wanted = signatures(target.values(), d, projections, hashes, bits);
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+    let (of_forward, of_backward) = (spans.clone(), spans);
     tape.record(
         &[rows],
         (b, d),
         |v| {
             let codes = signatures(&v[0], d, projections, hashes, bits);
             let mut sums = vec![0.0; b * hashes * d];
+            // Sums of a history that several samples read, by hash and code.
+            let mut known: HashMap<(usize, usize, u16), Vec<f32>> = HashMap::new();
             for (s, range) in of_forward.ranges().enumerate() {
                 let want = &wanted[s * hashes..(s + 1) * hashes];
-                for r in range {
+                let sums = &mut sums[s * hashes * d..(s + 1) * hashes * d];
+                let new: Vec<usize> = (0..hashes)
+                    .filter(|h| match known.get(&(range.start, *h, want[*h])) {
+                        Some(sum) => (sums[h * d..(h + 1) * d].copy_from_slice(sum), false).1,
+                        None => true,
+                    })
+                    .collect();
+                if new.is_empty() {
+                    continue;
+                }
+                for r in range.clone() {
                     let row = &v[0][r * d..(r + 1) * d];
-                    for h in (0..hashes).filter(|h| codes[r * hashes + h] == want[*h]) {
-                        axpy(1.0, row, &mut sums[(s * hashes + h) * d..(s * hashes + h + 1) * d]);
+                    for h in new.iter().filter(|h| codes[r * hashes + **h] == want[**h]) {
+                        axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
                     }
+                }
+                if of_forward.shared() && !range.is_empty() {
+                    let sum = |h: &usize| ((range.start, *h, want[*h]), sums[h * d..(h + 1) * d].to_vec());
+                    known.extend(new.iter().map(sum));
                 }
             }
             let norms: Vec<f32> = sums.chunks_mut(d).map(unit).collect();

@@ -1,13 +1,13 @@
 //! Operations over jagged segments.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     axpy,
     dense::{scale_rows, softmax},
     dot,
 };
-use crate::{Mat, Offsets, Tape, cost::count};
+use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// Mean of each segment; an empty one gives zeros. Additions only: nothing is counted.
 ///
@@ -101,38 +101,41 @@ pub fn pool_blocks(tape: &mut Tape, rows: &Mat, offsets: &Offsets, size: usize) 
     (segment_mean(tape, rows, &blocks), pooled)
 }
 
-/// Σ_t w_t row_t of each segment, w the scores themselves or their softmax within the segment.
+/// Σ_t w_t row_t of each sample, w the scores themselves or their softmax within the sample.
 ///
 /// # Shapes
-/// `scores: [N, 1]`, `rows: [N, d]` → `[B, d]`
-pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, offsets: &Offsets, soft: bool) -> Mat {
-    assert_eq!((scores.rows(), scores.cols()), (rows.rows(), 1), "weighted_sum: one score per row");
-    assert_eq!(rows.rows(), offsets.rows(), "weighted_sum: offsets of other rows");
-    let (d, b) = (rows.cols(), offsets.segments());
-    count(rows.rows() * d);
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
+/// `scores: [M, 1]`, one for each sample and row it reads; `rows: [N, d]` → `[B, d]`
+pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, spans: impl Into<Spans>, soft: bool) -> Mat {
+    let spans = spans.into();
+    let of_scores = spans.side_by_side();
+    assert_eq!((scores.rows(), scores.cols()), (of_scores.rows(), 1), "weighted_sum: one score per row read");
+    assert_eq!(rows.rows(), spans.rows(), "weighted_sum: spans of other rows");
+    let (d, b) = (rows.cols(), spans.samples());
+    count(scores.rows() * d);
+    let places: Arc<[(Range<usize>, Range<usize>)]> = of_scores.ranges().zip(spans.ranges()).collect();
+    let of_backward = places.clone();
     tape.record(
         &[scores, rows],
         (b, d),
         |v| {
             let mut weights = v[0].to_vec();
-            if soft {
-                of_forward.ranges().for_each(|range| softmax(&mut weights[range]));
-            }
             let mut out = vec![0.0; b * d];
-            for (out, range) in out.chunks_mut(d.max(1)).zip(of_forward.ranges()) {
-                range.for_each(|r| axpy(weights[r], &v[1][r * d..(r + 1) * d], out));
+            for (out, (mine, range)) in out.chunks_mut(d.max(1)).zip(places.iter().cloned()) {
+                if soft {
+                    softmax(&mut weights[mine.clone()]);
+                }
+                mine.zip(range).for_each(|(w, r)| axpy(weights[w], &v[1][r * d..(r + 1) * d], out));
             }
             (out, weights)
         },
         move |back, weights| {
-            for (g, range) in back.out.chunks(d.max(1)).zip(of_backward.ranges()) {
+            for (g, (mine, range)) in back.out.chunks(d.max(1)).zip(of_backward.iter().cloned()) {
                 let to_weight: Vec<f32> =
                     range.clone().map(|r| dot(g, &back.values[1][r * d..(r + 1) * d])).collect();
-                let mean = if soft { dot(&to_weight, &weights[range.clone()]) } else { 0.0 };
-                for (r, to) in range.zip(to_weight) {
-                    back.grads[0][r] += if soft { weights[r] * (to - mean) } else { to };
-                    axpy(weights[r], g, &mut back.grads[1][r * d..(r + 1) * d]);
+                let mean = if soft { dot(&to_weight, &weights[mine.clone()]) } else { 0.0 };
+                for ((w, r), to) in mine.zip(range).zip(to_weight) {
+                    back.grads[0][w] += if soft { weights[w] * (to - mean) } else { to };
+                    axpy(weights[w], g, &mut back.grads[1][r * d..(r + 1) * d]);
                 }
             }
         },
@@ -200,33 +203,42 @@ pub fn entmax15(tape: &mut Tape, scores: &Mat, offsets: &Offsets) -> Mat {
     })
 }
 
-/// Dot products of each row with its segment's query, head by head.
+/// Dot products of each sample's query with the rows it reads, head by head.
 ///
 /// # Shapes
-/// `queries: [B, H a]`, `rows: [N, H a]` → `[N, H]`
-pub fn segment_dots(tape: &mut Tape, queries: &Mat, rows: &Mat, offsets: &Offsets, heads: usize) -> Mat {
-    let (n, width) = (rows.rows(), rows.cols());
-    assert_eq!((queries.rows(), queries.cols()), (offsets.segments(), width), "segment_dots: one query each");
-    assert_eq!(n, offsets.rows(), "segment_dots: offsets of other rows");
+/// `queries: [B, H a]`, `rows: [N, H a]` → `[M, H]`, one line for each sample and row it reads
+pub fn segment_dots(
+    tape: &mut Tape,
+    queries: &Mat,
+    rows: &Mat,
+    spans: impl Into<Spans>,
+    heads: usize,
+) -> Mat {
+    let spans = spans.into();
+    let (width, n) = (rows.cols(), spans.lengths().sum());
+    assert_eq!((queries.rows(), queries.cols()), (spans.samples(), width), "segment_dots: one query each");
+    assert_eq!(rows.rows(), spans.rows(), "segment_dots: spans of other rows");
     count(n * width);
-    let (a, segment) = (width / heads, offsets.segment_of_rows());
-    let of_backward = segment.clone();
+    let a = width / heads;
+    let of_backward = spans.clone();
     tape.record(
         &[queries, rows],
         (n, heads),
         |v| {
             let mut out = Vec::with_capacity(n * heads);
-            for (row, s) in v[1].chunks(width.max(1)).zip(&segment) {
-                let query = &v[0][*s as usize * width..][..width];
-                out.extend(query.chunks(a).zip(row.chunks(a)).map(|(q, r)| dot(q, r)));
+            for (query, range) in v[0].chunks(width.max(1)).zip(spans.ranges()) {
+                for row in v[1][range.start * width..range.end * width].chunks(width.max(1)) {
+                    out.extend(query.chunks(a).zip(row.chunks(a)).map(|(q, r)| dot(q, r)));
+                }
             }
             (out, ())
         },
         move |back, ()| {
-            for (r, s) in of_backward.iter().enumerate() {
+            let reads = of_backward.ranges().enumerate().flat_map(|(s, range)| range.map(move |r| (s, r)));
+            for (at, (s, r)) in reads.enumerate() {
                 for h in 0..heads {
-                    let (q, x) = (*s as usize * width + h * a, r * width + h * a);
-                    let g = back.out[r * heads + h];
+                    let (q, x) = (s * width + h * a, r * width + h * a);
+                    let g = back.out[at * heads + h];
                     axpy(g, &back.values[1][x..x + a], &mut back.grads[0][q..q + a]);
                     axpy(g, &back.values[0][q..q + a], &mut back.grads[1][x..x + a]);
                 }
