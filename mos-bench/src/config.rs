@@ -62,7 +62,8 @@ pub struct Experiment {
     /// Optimizer.
     #[serde(default)]
     pub train: TrainConfig,
-    /// Settings of single rows, by `<encoder>-<mixture>`, as tuning finds them; see [`Settings`].
+    /// Settings of single rows, by `<encoder>-<mixture>` as tuning finds them, or by `<encoder>` for all rows around it; see
+    /// [`Settings`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Settings>,
     /// What `mos-bench tune` searches.
@@ -270,7 +271,8 @@ impl Experiment {
         }
         let known: Vec<&str> = encoders.iter().chain(&mixtures).copied().collect();
         registered(&self.options.keys().cloned().collect::<Vec<_>>(), &known, "options of")?;
-        let names: Vec<String> = self.pairs().map(|(e, m)| format!("{e}-{m}")).collect();
+        let mut names: Vec<String> = self.pairs().map(|(e, m)| format!("{e}-{m}")).collect();
+        names.extend(self.encoders.iter().cloned());
         if let Some(name) = self.settings.keys().find(|name| !names.contains(name)) {
             let near = nearest_name(name, names.iter().map(String::as_str)).unwrap_or_default();
             bail!("settings.{name}: no such row; did you mean {near}?");
@@ -327,6 +329,30 @@ impl Experiment {
         }
     }
 
+    /// The settings of a row: those of its encoder, and over them its own.
+    pub fn own_settings(&self, encoder: &str, mixture: &str) -> Settings {
+        let of = |name: &str| self.settings.get(name).cloned().unwrap_or_default();
+        let mut all = of(encoder);
+        all.extend(of(&format!("{encoder}-{mixture}")));
+        all
+    }
+
+    /// This experiment with one row alone, and histories of `length`.
+    #[must_use]
+    pub fn only(&self, encoder: &str, mixture: &str, length: usize) -> Self {
+        let mut one = Self {
+            encoders: vec![encoder.into()],
+            mixtures: vec![mixture.into()],
+            max_length: length,
+            lengths: Vec::new(),
+            tune: None,
+            ..self.clone()
+        };
+        let pair = format!("{encoder}-{mixture}");
+        one.settings.retain(|name, _| *name == encoder || *name == pair);
+        one
+    }
+
     /// The rows of the table, in order: encoders, mixtures, lengths.
     ///
     /// # Errors
@@ -334,12 +360,12 @@ impl Experiment {
     pub fn rows(&self) -> anyhow::Result<Vec<Row<'_>>> {
         let mut rows = Vec::new();
         for (encoder, mixture) in self.pairs() {
-            let name = format!("{encoder}-{mixture}");
-            let own = match self.settings.get(&name) {
-                Some(settings) => {
-                    Cow::Owned(with(self, settings).with_context(|| format!("settings.{name}"))?)
-                }
-                None => Cow::Borrowed(self),
+            let settings = self.own_settings(encoder, mixture);
+            let own = if settings.is_empty() {
+                Cow::Borrowed(self)
+            } else {
+                let place = || format!("settings of {encoder} x {mixture}");
+                Cow::Owned(with(self, &settings).with_context(place)?)
             };
             let others = self.lengths.iter().copied().filter(|l| *l != self.max_length);
             for length in others.chain([self.max_length]) {

@@ -22,6 +22,7 @@ use crate::{
     progress::Progress,
     results::{Cell, DataRecord, Results, RunRecord, Speed},
     routing,
+    settings::Settings,
     stats::{bootstrap_users, resamples},
     tables,
     train::{Trial, View, columns, test_record},
@@ -100,11 +101,10 @@ pub fn run(
         let (name, trial) = (of.name(experiment), &of.trial);
         let runs = experiment.seeds.iter().filter_map(|s| records.remove(&(name.clone(), *s))).collect();
         let full = trial.view == View::Full;
-        let pair = format!("{}-{}", of.encoder, of.mixture);
         cells.push(Cell {
             max_length: trial.experiment.max_length,
             variant: experiment.variants.get(&of.mixture).cloned(),
-            settings: experiment.settings.get(&pair).filter(|_| full).cloned().unwrap_or_default(),
+            settings: if full { experiment.own_settings(&of.encoder, &of.mixture) } else { Settings::new() },
             ..Cell::new(&of.encoder, &of.mixture, runs, Some(speed(trial)?))
         });
         for seed in &experiment.seeds {

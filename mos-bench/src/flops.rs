@@ -133,15 +133,7 @@ pub fn breakdown(
     registry: &Registry,
 ) -> anyhow::Result<Breakdown> {
     ensure!((1..=LONGEST).contains(&length), "--length {length}: must lie between 1 and {LONGEST}");
-    let mut one = Experiment {
-        encoders: vec![encoder.into()],
-        mixtures: vec![mixture.into()],
-        max_length: length,
-        lengths: Vec::new(),
-        tune: None,
-        ..experiment.clone()
-    };
-    one.settings.retain(|name, _| *name == format!("{encoder}-{mixture}"));
+    let one = experiment.only(encoder, mixture, length);
     one.check(registry)?;
     let mut rows = one.rows()?;
     let Some(Row { spec, experiment: own, .. }) = rows.pop() else {

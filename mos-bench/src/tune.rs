@@ -327,7 +327,7 @@ pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> 
                 let _ = writeln!(out, "\n# {score:.4} in trial {trial}; as it stood: {start}");
                 let _ = writeln!(out, "[settings.{name}]");
                 // What the row had of its own before stays, where the trial changed nothing of it.
-                let mut all = experiment.settings.get(&name).cloned().unwrap_or_default();
+                let mut all = experiment.own_settings(&of[0].encoder, &of[0].mixture);
                 all.extend(best.settings.clone());
                 for (key, v) in &all {
                     let _ = writeln!(out, "{key:?} = {}", plain(v));

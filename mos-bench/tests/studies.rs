@@ -54,7 +54,8 @@ fn a_study_is_run_and_every_table_of_it_printed() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     std::fs::write(at.join("study.toml"), STUDY).unwrap();
-    let table = printed(at, &["table", "ablation", "--config", "study.toml", "--out", "a", "--markdown"]);
+    let table =
+        printed(at, &["table", "ablation", "--config", "study.toml", "--out", "a", "--format", "markdown"]);
     let row = |what: &str| -> Vec<&str> {
         let line = table.lines().find(|l| l.contains(what)).unwrap_or_else(|| panic!("no {what} in {table}"));
         line.split('|').map(str::trim).collect()
@@ -64,7 +65,7 @@ fn a_study_is_run_and_every_table_of_it_printed() {
     assert!(row("| mos | as it stands |")[5].is_empty() && row("| codes |")[5].starts_with(['+', '-']));
     assert_eq!(table.matches("| codes |").count(), 2, "one row for each length");
 
-    let table = printed(at, &["table", "length", "a/results.json", "--markdown"]);
+    let table = printed(at, &["table", "length", "a/results.json", "--format", "markdown"]);
     let lengths = |mixture: &str| table.matches(&format!("| twin | {mixture} |")).count();
     assert_eq!((lengths("none"), lengths("mos"), lengths("few")), (2, 2, 2));
     let results = json(&at.join("a/results.json"));
@@ -153,9 +154,9 @@ fn a_study_is_run_and_every_table_of_it_printed() {
     }
     // The published rows stand beside ours where the data is theirs.
     let mut results = results;
-    results["data"]["name"] = "KuaiVideo_x2".into();
+    results["data"]["name"] = "kuaivideo-x2".into();
     std::fs::write(at.join("theirs.json"), results.to_string()).unwrap();
-    let table = printed(at, &["table", "accuracy", "theirs.json", "--published", "--markdown"]);
+    let table = printed(at, &["table", "accuracy", "theirs.json", "--published", "--format", "markdown"]);
     let twin = table
         .lines()
         .find(|l| l.starts_with("| TWIN | 0.6871 | 0.6665 | 0."))

@@ -6,7 +6,7 @@ use clap::Args;
 use mos_baselines::Registry;
 
 use super::say;
-use crate::{config::Experiment, flops::breakdown};
+use crate::{config::Experiment, export::Format, flops::breakdown};
 
 #[derive(Debug, Args)]
 pub(super) struct FlopsArgs {
@@ -37,5 +37,5 @@ pub(super) fn print(args: &FlopsArgs, registry: &Registry) -> anyhow::Result<()>
     if args.json {
         return say(&(serde_json::to_string_pretty(&cost)? + "\n"));
     }
-    say(&cost.table(args.candidates).render(crate::export::Format::Terminal))
+    say(&cost.table(args.candidates).render(Format::Terminal))
 }

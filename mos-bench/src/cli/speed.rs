@@ -9,6 +9,7 @@ use mos_baselines::Registry;
 use super::say;
 use crate::{
     config::Experiment,
+    export::Format,
     speed::{self, Case, SpeedRecord},
 };
 
@@ -82,9 +83,7 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
         return say(&(serde_json::to_string_pretty(&all)? + "\n"));
     }
     let [throughput, parts] = speed::tables(&records, ceiling)?;
-    say(&(throughput.render(crate::export::Format::Terminal)
-        + "\n"
-        + &parts.render(crate::export::Format::Terminal)))
+    say(&(throughput.render(Format::Terminal) + "\n" + &parts.render(Format::Terminal)))
 }
 
 /// Measures a case in a process of its own, so that no case inherits memory from the one before.

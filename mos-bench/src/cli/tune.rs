@@ -7,7 +7,7 @@ use clap::Args;
 use mos_baselines::Registry;
 
 use super::{run, say};
-use crate::{config::Experiment, experiment, tune};
+use crate::{config::Experiment, experiment, export::Format, tune};
 
 #[derive(Debug, Args)]
 pub(super) struct TuneArgs {
@@ -58,5 +58,5 @@ pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
         tune::TRIALS,
         args.config.display()
     );
-    say(&(tune::table(&experiment, &tune, &trials).render(crate::export::Format::Terminal) + &closing))
+    say(&(tune::table(&experiment, &tune, &trials).render(Format::Terminal) + &closing))
 }

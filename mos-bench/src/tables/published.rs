@@ -9,13 +9,13 @@ use crate::results::{Cell, Results};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Published {
-    source: String,
     set: Vec<Set>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Set {
+    source: String,
     matches: Vec<String>,
     name: String,
     lengths: Vec<usize>,
@@ -64,7 +64,7 @@ pub fn table(results: &Results) -> anyhow::Result<Table> {
         rows: set.rows.iter().map(row).collect(),
         wide: Vec::new(),
         notes: vec![
-            format!("Theirs: {}; one seed, their samples and settings, nothing run here.", all.source),
+            format!("Theirs: {}; their samples and settings, nothing run here.", set.source),
             format!("Ours: the encoder by itself on {}, L = {longest}, mean over seeds.", results.data.name),
         ],
         wide_notes: Vec::new(),
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn every_row_has_a_pair_for_each_length() {
         let all: Published = toml::from_str(include_str!("published.toml")).unwrap();
-        assert_eq!(all.set.len(), 3);
+        assert_eq!(all.set.len(), 5);
         for set in all.set {
-            assert_eq!(set.rows.len(), 10);
+            assert!(set.rows.len() >= 10);
             for row in set.rows {
                 assert_eq!(row.values.len(), set.lengths.len(), "{} on {}", row.model, set.name);
                 assert!(row.values.iter().flatten().all(|x| (60.0..80.0).contains(x)), "{}", row.model);
