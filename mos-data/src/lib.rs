@@ -18,6 +18,7 @@ mod card;
 mod catalog;
 mod dataset;
 mod error;
+pub mod hopping;
 mod interactions;
 mod log;
 pub mod rng;
