@@ -223,7 +223,8 @@ fn the_taobao_sample_hops_as_known() {
     let half_hour = &found.changes[0];
     near(half_hour.inside.unwrap().value, 0.534);
     near(half_hour.border.unwrap().value, 0.870);
-    near(half_hour.shuffled.unwrap().value, 0.888);
+    // Known from one permutation; others give 0.886 to 0.888.
+    assert!((half_hour.shuffled.unwrap().value - 0.888).abs() < 0.003, "{half_hour:?}");
     near(found.returns.switched.unwrap().value, 0.846);
     near(found.returns.returned.unwrap().value, 0.304);
     assert_eq!((half_hour.sessions_per_user.median, half_hour.events_per_session.median), (15.0, 3.0));

@@ -22,6 +22,8 @@ pub struct Returns {
     pub switched_permuted: Option<Estimate>,
     /// `returned` after each user's sessions are permuted.
     pub returned_permuted: Option<Estimate>,
+    /// `switched` less `switched_permuted`.
+    pub switched_above: Option<Estimate>,
     /// `returned` less `returned_permuted`.
     pub above: Option<Estimate>,
 }
@@ -72,6 +74,7 @@ pub(super) fn returns(histories: &Histories, permutations: usize, by: Resampling
         returned: ratios.ratio(1),
         switched_permuted: ratios.ratio(2),
         returned_permuted: ratios.ratio(3),
+        switched_above: ratios.estimate(|r| r[0] - r[2]),
         above: ratios.estimate(|r| r[1] - r[3]),
     }
 }
