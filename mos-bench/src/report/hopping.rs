@@ -109,7 +109,7 @@ fn tables(study: &Study) -> [Table; 3] {
     let shown = [1, 2, 3, 5, 10, 20, 30, 50, 100];
     let decay = study.decay.iter().filter(|d| shown.contains(&d.distance));
     let decay = Table {
-        title: format!("Similarity of a user's sessions, {} apart", name(study.config.sessions[0])),
+        title: format!("Similarity of a user's sessions ({})", name(study.config.sessions[0])),
         header: head(&["distance", "pairs", "cosine %", "permuted %", "above"]),
         rows: decay
             .map(|d| {
