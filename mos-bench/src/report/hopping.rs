@@ -345,7 +345,10 @@ mod tests {
         assert_eq!(all.len(), 4);
         let page = page(&found);
         for text in all.iter().map(|(_, text)| text).chain([&page]) {
-            assert!(!text.contains("NaN") && text.matches("://").count() == text.matches("xmlns=").count(), "{text}");
+            assert!(
+                !text.contains("NaN") && text.matches("://").count() == text.matches("xmlns=").count(),
+                "{text}"
+            );
             let (open, close) = (text.matches("<svg").count(), text.matches("</svg>").count());
             assert!(open == close && open > 0);
         }
