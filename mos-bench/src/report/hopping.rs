@@ -10,7 +10,7 @@ use super::{
     STYLE,
     svg::{self, Bar, Chart, Ink, Scale},
 };
-use crate::tables::Table;
+use crate::{export::Format, tables::Table};
 
 /// Colours of what is inside sessions, at their borders, and by chance.
 const INSIDE: Ink = Ink::Series(0);
@@ -21,7 +21,7 @@ const COLOURED: u32 = 9;
 
 /// Verdict and tables, for a terminal.
 pub(crate) fn terminal(study: &Study) -> String {
-    let tables: String = tables(study).iter().map(|t| format!("\n{}", t.to_terminal())).collect();
+    let tables: String = tables(study).iter().map(|t| format!("\n{}", t.render(Format::Terminal))).collect();
     format!("{}\n{tables}", study.verdict.sentence)
 }
 
