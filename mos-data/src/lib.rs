@@ -19,6 +19,7 @@ mod catalog;
 mod dataset;
 mod error;
 mod history;
+pub mod hopping;
 mod interactions;
 mod log;
 pub mod rng;

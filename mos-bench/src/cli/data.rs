@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use mos_data::{prepare, sources::Source};
+use serde_json::{Map, Value};
 
-use super::say;
+use super::{hopping, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DataCommand {
@@ -18,6 +19,8 @@ pub(super) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Find out whether session hopping is there: whether themes hold inside sessions, change between them, and come back.
+    Hopping(hopping::HoppingArgs),
 }
 
 /// A source on the command line.
@@ -30,7 +33,7 @@ pub(super) struct SourceArgs {
     /// Meaning of the columns, for sources of any table.
     #[arg(long)]
     schema: Option<PathBuf>,
-    /// An option of the source, as in `--option items=category`.
+    /// An option of the source, as in `--option items=category` or `--option generator.users=500`.
     #[arg(long, value_name = "KEY=VALUE")]
     option: Vec<String>,
 }
@@ -46,16 +49,29 @@ impl SourceArgs {
                 bail!("--option {option}: needs the form key=value");
             };
             // A bare word is a string.
-            let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
-            source = source.with(key, value);
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            insert(&mut source.options, key, value).with_context(|| format!("--option {option}"))?;
         }
         Ok(source.complete()?)
     }
 }
 
+/// Puts a value where a dotted key says.
+fn insert(options: &mut Map<String, Value>, key: &str, value: Value) -> anyhow::Result<()> {
+    let Some((table, rest)) = key.split_once('.') else {
+        options.insert(key.to_owned(), value);
+        return Ok(());
+    };
+    let inner = options.entry(table).or_insert_with(|| Map::new().into());
+    let inner = inner.as_object_mut().with_context(|| format!("{table} is not a table"))?;
+    insert(inner, rest, value)
+}
+
 pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
-    let DataCommand::Card { source, json } = command;
-    let source = source.source()?;
+    let (source, json) = match command {
+        DataCommand::Card { source, json } => (source.source()?, json),
+        DataCommand::Hopping(args) => return hopping::work(args),
+    };
     let card = prepare(source.load()?, &source.task()?)?.card;
     if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
 }

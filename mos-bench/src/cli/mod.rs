@@ -3,6 +3,7 @@
 mod compare;
 mod data;
 mod flops;
+mod hopping;
 mod list;
 mod predict;
 mod report;

@@ -8,6 +8,7 @@ mod costs;
 mod curves;
 mod files;
 mod headline;
+pub(crate) mod hopping;
 mod look;
 mod provenance;
 mod routing;
@@ -18,6 +19,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::files::RunFiles;
 use self::look::{Look, counted, short};
+
+/// Of pages and of drawings that stand alone.
+const STYLE: &str = include_str!("style.css");
 
 /// A part of the page.
 pub(crate) struct Section {
@@ -60,7 +64,7 @@ pub fn page(runs: &[RunFiles]) -> String {
                 title { "mos-bench: " (title) }
                 // No icon is asked for.
                 link rel="icon" href="data:,";
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(STYLE)) }
             }
             body {
                 main {

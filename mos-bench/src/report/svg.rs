@@ -10,7 +10,7 @@ mod grids;
 mod interval;
 mod scale;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 pub(crate) use self::{
     bars::{Bar, bars},
@@ -146,6 +146,24 @@ pub(crate) fn drawing(title: &str, width: f64, height: f64, body: Markup) -> Mar
         svg.drawing viewBox={ "0 0 " (px(width)) " " (px(height)) } width=(px(width)) height=(px(height)) role="img"
             aria-label=(title) { (body) }
     }
+}
+
+/// A drawing as a file of its own, on a page of the style sheet's colour.
+pub(crate) fn file(style: &str, drawing: Markup) -> String {
+    const EDGE: f64 = 16.0;
+    let side = |name: &str| {
+        let text = drawing.0.split_once(&format!(" {name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+        text.and_then(|(value, _)| value.parse::<f64>().ok()).unwrap_or(0.0) + 2.0 * EDGE
+    };
+    let (width, height) = (px(side("width")), px(side("height")));
+    let whole = html! {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) {
+            style { (PreEscaped(style)) }
+            rect width="100%" height="100%" fill=(Ink::Paper.css()) {}
+            svg x=(px(EDGE)) y=(px(EDGE)) { (drawing) }
+        }
+    };
+    whole.into_string() + "\n"
 }
 
 /// A figure whose drawing is a function of the width it is shown at.
