@@ -357,7 +357,7 @@ mod tests {
         }
 
         #[test]
-        fn windows_of_a_list_of_different_items_give_the_list(length in 1usize..40, cut in 1usize..10) {
+        fn windows_of_a_list_of_different_items_give_the_list(length in 1usize..40, cut in 2usize..10) {
             let whole: Vec<u32> = (0..length as u32).collect();
             let mut list = Vec::new();
             for end in 1..=length {
