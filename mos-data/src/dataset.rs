@@ -1,14 +1,15 @@
 //! From a log to samples: sessions, labels, global time split, frozen negatives.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+mod negatives;
 
-use rand::{RngExt as _, seq::SliceRandom as _};
+use std::sync::Arc;
+
+use rand::seq::SliceRandom as _;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use self::negatives::{Negatives, keep_novel};
 use crate::{
     Card, Catalog, Contexts, Error, Impression, Interactions, Log, Part, Published, Result, Sessionizer,
     rng::{self, hex},
@@ -230,15 +231,21 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         }
         if novel {
             let all = targets.len();
-            keep_novel(&interactions, &mut targets);
+            targets = keep_novel(&interactions, &targets);
             dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
         }
-        targets = with_negatives(&interactions, &user_ids, targets, per_positive, exponent, cut, task.seed)?;
+        let mut counts = vec![0u64; catalog.items];
+        let training = training_events(&interactions, &targets, cut);
+        let items = interactions.items().iter().zip(training).filter(|(_, training)| *training);
+        items.for_each(|(item, _)| counts[*item as usize] += 1);
+        let negatives = Negatives::new(&counts, per_positive, exponent, task.seed)?;
+        targets = negatives.with(&interactions, &targets, &user_ids)?;
     }
     let mut splits = Splits::default();
     let mut bayes_test = Vec::new();
-    for t in &targets {
-        let end = t.history.unwrap_or_else(|| interactions.before(t.user, t.time) as u32);
+    let end = |t: &Target| t.history.unwrap_or_else(|| interactions.before(t.user, t.time) as u32);
+    let ends: Vec<u32> = targets.par_iter().map(end).collect();
+    for (t, end) in targets.iter().zip(ends) {
         if (end as usize) < task.min_history {
             *dropped.entry(format!("history shorter than {}", task.min_history)).or_default() += 1;
             continue;
@@ -385,8 +392,8 @@ fn split(targets: &mut [Target], cuts: Cuts) -> Result<Option<i64>> {
         Cuts::Quantile { valid, test }
             if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() =>
         {
-            let mut times: Vec<i64> = targets.iter().map(|t| t.time).collect();
-            times.sort_unstable();
+            let mut times: Vec<i64> = targets.par_iter().map(|t| t.time).collect();
+            times.par_sort_unstable();
             let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
             (at(valid), at(test))
         }
@@ -418,7 +425,7 @@ fn split(targets: &mut [Target], cuts: Cuts) -> Result<Option<i64>> {
 /// Of each event whether it belongs to the training part: it lies before the cut, or in the history of a training sample.
 fn training_events(x: &Interactions, targets: &[Target], cut: Option<i64>) -> Vec<bool> {
     if let Some(cut) = cut {
-        return x.times().iter().map(|t| *t < cut).collect();
+        return x.times().par_iter().map(|t| *t < cut).collect();
     }
     let mut ends = vec![0usize; x.users()];
     for t in targets.iter().filter(|t| t.part == Part::Train) {
@@ -455,81 +462,6 @@ fn forget_unseen(
         }
     }
     (seen, if later == 0 { 0.0 } else { unknown as f64 / later as f64 })
-}
-
-/// Leaves the first occurrence of each item with each user.
-fn keep_novel(x: &Interactions, targets: &mut Vec<Target>) {
-    let (mut current, mut first) = (u32::MAX, HashMap::new());
-    targets.retain(|t| {
-        if t.user != current {
-            current = t.user;
-            first.clear();
-            let events = x.range(current);
-            for (item, time) in x.items()[events.clone()].iter().zip(&x.times()[events]) {
-                first.entry(*item).or_insert(*time);
-            }
-        }
-        first.get(&t.item).is_none_or(|time| *time >= t.time)
-    });
-}
-
-/// Each positive followed by its negatives: items of the training part, never one the user has at any time.
-fn with_negatives(
-    x: &Interactions,
-    user_ids: &[String],
-    positives: Vec<Target>,
-    per_positive: usize,
-    exponent: f64,
-    cut: Option<i64>,
-    seed: u64,
-) -> Result<Vec<Target>> {
-    if !(1..=1000).contains(&per_positive) {
-        return Err(Error::config("task.label.per_positive", per_positive, "must lie between 1 and 1,000"));
-    }
-    if !(0.0..=2.0).contains(&exponent) {
-        return Err(Error::config("task.label.exponent", exponent, "must lie in [0, 2]"));
-    }
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    let training = training_events(x, &positives, cut);
-    for (item, _) in x.items().iter().zip(training).filter(|(i, t)| **i != 0 && *t) {
-        *counts.entry(*item).or_default() += 1;
-    }
-    let items: Vec<u32> = counts.keys().copied().collect();
-    if items.is_empty() {
-        return Err(Error::too_few("no behaviour lies before the validation cut", "check task.cuts"));
-    }
-    let mut sum = 0.0;
-    let cumulated: Vec<f64> = counts.values().map(|c| (sum += (*c as f64).powf(exponent), sum).1).collect();
-    let mut draw = rng::stream(seed, "negatives", &[]);
-    let mut known: HashSet<u32> = HashSet::new();
-    let mut current = u32::MAX;
-    let mut out = Vec::with_capacity(positives.len() * (1 + per_positive));
-    for positive in positives {
-        if positive.user != current {
-            current = positive.user;
-            known = x.items()[x.range(current)].iter().copied().collect();
-            if items.iter().all(|i| known.contains(i)) {
-                let what = format!(
-                    "user {} has every item of the training part, so there is no negative",
-                    user_ids[current as usize]
-                );
-                return Err(Error::too_few(what, "use the log's own labels instead of sampled negatives"));
-            }
-        }
-        out.push(positive);
-        for _ in 0..per_positive {
-            let item = loop {
-                let mass = draw.random::<f64>() * sum;
-                let at = cumulated.partition_point(|c| *c <= mass);
-                let item = items[at.min(items.len() - 1)];
-                if !known.contains(&item) {
-                    break item;
-                }
-            };
-            out.push(Target { item, label: 0.0, ..positive });
-        }
-    }
-    Ok(out)
 }
 
 /// Values of context that no training sample has become unknown.

@@ -1,5 +1,6 @@
 //! Sessions: bursts of one user's behaviour.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Log, Result};
@@ -54,13 +55,12 @@ pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
         }
         _ => {}
     }
-    let mut out = Vec::with_capacity(x.len());
-    for user in 0..x.users() as u32 {
+    let of_user = |user: u32| {
         let range = x.range(user);
         let given = given.map(|g| &g[range.clone()]);
-        out.extend(by.number(&x.times()[range.clone()], given, log.ticks_per_second));
-    }
-    Ok(out)
+        by.number(&x.times()[range], given, log.ticks_per_second)
+    };
+    Ok((0..x.users() as u32).into_par_iter().flat_map_iter(of_user).collect())
 }
 
 impl Sessionizer {
