@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Error, Result};
+use crate::{Result, events::EventColumns};
 
 /// One behaviour of one user.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,45 +37,23 @@ pub struct Impression {
 /// All behaviours in columns, user by user, each user's in time order; ties keep the order of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interactions {
-    offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
     pub(crate) items: Vec<u32>,
-    times: Vec<i64>,
-    behaviours: Vec<u8>,
-    ratings: Option<Vec<f32>>,
-    sessions: Option<Vec<u64>>,
+    pub(crate) times: Vec<i64>,
+    pub(crate) behaviours: Vec<u8>,
+    pub(crate) ratings: Option<Vec<f32>>,
+    pub(crate) sessions: Option<Vec<u64>>,
 }
 
 impl Interactions {
     /// Sorts events into columns.
     ///
     /// # Errors
-    /// [`Error::TooFew`] if an event names a user beyond `users`, or only some events have a rating or session.
-    pub fn from_events(users: usize, mut events: Vec<Event>) -> Result<Self> {
-        if let Some(e) = events.iter().find(|e| e.user as usize >= users) {
-            return Err(Error::too_few(format!("user {} of {users}", e.user), "users are numbered from 0"));
-        }
-        events.sort_by_key(|e| (e.user, e.time));
-        let mut offsets = vec![0; users + 1];
-        events.iter().for_each(|e| offsets[e.user as usize + 1] += 1);
-        (0..users).for_each(|u| offsets[u + 1] += offsets[u]);
-        let ratings: Option<Vec<f32>> = events.iter().map(|e| e.rating).collect();
-        let sessions: Option<Vec<u64>> = events.iter().map(|e| e.session).collect();
-        if (ratings.is_none() && events.iter().any(|e| e.rating.is_some()))
-            || (sessions.is_none() && events.iter().any(|e| e.session.is_some()))
-        {
-            return Err(Error::too_few(
-                "a rating or session is missing in some rows",
-                "give all rows one, or none",
-            ));
-        }
-        Ok(Self {
-            offsets,
-            items: events.iter().map(|e| e.item).collect(),
-            times: events.iter().map(|e| e.time).collect(),
-            behaviours: events.iter().map(|e| e.behaviour).collect(),
-            ratings,
-            sessions,
-        })
+    /// [`crate::Error::TooFew`] if an event names a user beyond `users`, or only some events have a rating or session.
+    pub fn from_events(users: usize, events: Vec<Event>) -> Result<Self> {
+        let mut columns = EventColumns::default();
+        events.into_iter().for_each(|e| columns.push(e));
+        columns.sort(users)
     }
 
     /// Number of users.
@@ -126,6 +104,31 @@ impl Interactions {
     /// Session given by the log, where it has them.
     pub fn given_sessions(&self) -> Option<&[u64]> {
         self.sessions.as_deref()
+    }
+
+    /// The events of some users, who are numbered from 0.
+    pub(crate) fn users_in(&self, users: Range<u32>) -> Self {
+        let (from, to) = (self.offsets[users.start as usize], self.offsets[users.end as usize]);
+        let borders = &self.offsets[users.start as usize..=users.end as usize];
+        Self {
+            offsets: borders.iter().map(|o| o - from).collect(),
+            items: self.items[from..to].to_vec(),
+            times: self.times[from..to].to_vec(),
+            behaviours: self.behaviours[from..to].to_vec(),
+            ratings: self.ratings.as_ref().map(|r| r[from..to].to_vec()),
+            sessions: self.sessions.as_ref().map(|s| s[from..to].to_vec()),
+        }
+    }
+
+    /// Adds the users that follow, whose log has the same columns.
+    pub(crate) fn append(&mut self, next: Self) {
+        let from = self.items.len();
+        self.offsets.extend(next.offsets[1..].iter().map(|o| o + from));
+        self.items.extend(next.items);
+        self.times.extend(next.times);
+        self.behaviours.extend(next.behaviours);
+        self.ratings.iter_mut().zip(next.ratings).for_each(|(all, more)| all.extend(more));
+        self.sessions.iter_mut().zip(next.sessions).for_each(|(all, more)| all.extend(more));
     }
 
     /// Number of events of `user` strictly before `time`.

@@ -83,44 +83,88 @@ impl Contexts {
 impl Log {
     /// Hash of everything that a model can see of this log, the same for a plain and a compressed file.
     pub fn sha256(&self) -> String {
-        let mut h = Sha256::new();
         let x = &self.interactions;
-        x.offsets().iter().for_each(|v| h.update((*v as u64).to_le_bytes()));
-        x.items().iter().for_each(|v| h.update(v.to_le_bytes()));
-        x.times().iter().for_each(|v| h.update(v.to_le_bytes()));
-        h.update(x.behaviours());
-        x.ratings().into_iter().flatten().for_each(|v| h.update(v.to_le_bytes()));
-        x.given_sessions().into_iter().flatten().for_each(|v| h.update(v.to_le_bytes()));
-        for i in self.impressions.iter().flatten() {
-            h.update(i.user.to_le_bytes());
-            h.update(i.item.to_le_bytes());
-            h.update(i.time.to_le_bytes());
-            h.update(i.label.to_le_bytes());
+        let mut h = LogHash::default();
+        h.numbers(x.offsets().iter().map(|v| (*v as u64).to_le_bytes()));
+        h.numbers(x.items().iter().map(|v| v.to_le_bytes()));
+        h.numbers(x.times().iter().map(|v| v.to_le_bytes()));
+        h.numbers(x.behaviours().iter().map(|v| [*v]));
+        h.numbers(x.ratings().into_iter().flatten().map(|v| v.to_le_bytes()));
+        h.numbers(x.given_sessions().into_iter().flatten().map(|v| v.to_le_bytes()));
+        h.impressions(self.impressions.as_deref().unwrap_or_default());
+        h.published(self.published.as_deref().unwrap_or_default());
+        h.catalog(&self.catalog);
+        let contexts = self.contexts.of_users.iter().chain(&self.contexts.of_impressions);
+        h.numbers(contexts.map(|v| v.to_le_bytes()));
+        h.texts(self.user_ids.iter().chain(&self.item_ids).chain(&self.behaviour_names));
+        h.finish()
+    }
+}
+
+/// The hash of a log, which a store computes without having all of it in memory.
+#[derive(Default)]
+pub(crate) struct LogHash {
+    hash: Sha256,
+    /// Small values go together into the hash.
+    waiting: Vec<u8>,
+}
+
+impl LogHash {
+    pub(crate) fn numbers<const N: usize>(&mut self, values: impl IntoIterator<Item = [u8; N]>) {
+        for value in values {
+            self.bytes(&value);
         }
-        for p in self.published.iter().flatten() {
-            h.update([p.part as u8]);
-            h.update(p.history.unwrap_or(u32::MAX).to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= 1 << 14 {
+            self.hash.update(&self.waiting);
+            self.waiting.clear();
         }
-        self.catalog.categories.iter().flatten().for_each(|v| h.update(v.to_le_bytes()));
-        self.catalog.content.iter().flat_map(|c| &c.values).for_each(|v| h.update(v.to_le_bytes()));
-        for feature in &self.catalog.features {
-            h.update((feature.name.len() as u64).to_le_bytes());
-            h.update(&feature.name);
+    }
+
+    pub(crate) fn impressions(&mut self, all: &[Impression]) {
+        for i in all {
+            self.bytes(&i.user.to_le_bytes());
+            self.bytes(&i.item.to_le_bytes());
+            self.bytes(&i.time.to_le_bytes());
+            self.bytes(&i.label.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn published(&mut self, all: &[Published]) {
+        for p in all {
+            self.bytes(&[p.part as u8]);
+            self.bytes(&p.history.unwrap_or(u32::MAX).to_le_bytes());
+        }
+    }
+
+    pub(crate) fn catalog(&mut self, catalog: &Catalog) {
+        self.numbers(catalog.categories.iter().flatten().map(|v| v.to_le_bytes()));
+        self.numbers(catalog.content.iter().flat_map(|c| &c.values).map(|v| v.to_le_bytes()));
+        for feature in &catalog.features {
+            self.texts([&feature.name]);
             match &feature.values {
-                FeatureValues::One { ids, .. } => ids.iter().for_each(|v| h.update(v.to_le_bytes())),
+                FeatureValues::One { ids, .. } => self.numbers(ids.iter().map(|v| v.to_le_bytes())),
                 FeatureValues::Many { offsets, ids, .. } => {
-                    offsets.iter().for_each(|v| h.update((*v as u64).to_le_bytes()));
-                    ids.iter().for_each(|v| h.update(v.to_le_bytes()));
+                    self.numbers(offsets.iter().map(|v| (*v as u64).to_le_bytes()));
+                    self.numbers(ids.iter().map(|v| v.to_le_bytes()));
                 }
-                FeatureValues::Dense(c) => c.values.iter().for_each(|v| h.update(v.to_le_bytes())),
+                FeatureValues::Dense(c) => self.numbers(c.values.iter().map(|v| v.to_le_bytes())),
             }
         }
-        let contexts = self.contexts.of_users.iter().chain(&self.contexts.of_impressions);
-        contexts.for_each(|v| h.update(v.to_le_bytes()));
-        for id in self.user_ids.iter().chain(&self.item_ids).chain(&self.behaviour_names) {
-            h.update((id.len() as u64).to_le_bytes());
-            h.update(id);
+    }
+
+    pub(crate) fn texts<'a>(&mut self, texts: impl IntoIterator<Item = &'a String>) {
+        for text in texts {
+            self.bytes(&(text.len() as u64).to_le_bytes());
+            self.bytes(text.as_bytes());
         }
-        hex(h)
+    }
+
+    pub(crate) fn finish(mut self) -> String {
+        self.hash.update(&self.waiting);
+        hex(self.hash)
     }
 }

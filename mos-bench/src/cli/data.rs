@@ -1,10 +1,13 @@
 //! `mos-bench data`: looking at logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use mos_data::{prepare, sources::Source};
+use mos_data::{
+    Store, prepare,
+    sources::{Source, synthetic::SyntheticConfig},
+};
 use serde_json::{Map, Value};
 
 use super::{hopping, say};
@@ -21,6 +24,36 @@ pub(super) enum DataCommand {
     },
     /// Find out whether session hopping is there: whether themes hold inside sessions, change between them, and come back.
     Hopping(hopping::HoppingArgs),
+    /// Read a log and write it as a store: a folder that is opened at once and read user by user.
+    Convert {
+        #[command(flatten)]
+        source: SourceArgs,
+        /// The folder; it must not be there yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Write a synthetic log as a store, user by user, for any number of users.
+    Synth(SynthArgs),
+}
+
+/// The choices of the generator that matter for its size.
+#[derive(Debug, Args)]
+pub(super) struct SynthArgs {
+    /// The folder; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Number of users.
+    #[arg(long, default_value_t = SyntheticConfig::default().users)]
+    users: usize,
+    /// Behaviours of each user.
+    #[arg(long, default_value_t = SyntheticConfig::default().events)]
+    events: usize,
+    /// Seed of the generator.
+    #[arg(long, default_value_t = SyntheticConfig::default().seed)]
+    seed: u64,
+    /// Give each user one theme only.
+    #[arg(long)]
+    no_hopping: bool,
 }
 
 /// A source on the command line.
@@ -68,10 +101,33 @@ fn insert(options: &mut Map<String, Value>, key: &str, value: Value) -> anyhow::
 }
 
 pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
-    let (source, json) = match command {
-        DataCommand::Card { source, json } => (source.source()?, json),
-        DataCommand::Hopping(args) => return hopping::work(args),
-    };
-    let card = prepare(source.load()?, &source.task()?)?.card;
-    if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
+    match command {
+        DataCommand::Hopping(args) => hopping::work(args),
+        DataCommand::Card { source, json } => {
+            let source = source.source()?;
+            let card = prepare(source.load()?, &source.task()?)?.card;
+            if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
+        }
+        DataCommand::Convert { source, out } => {
+            let source = source.source()?;
+            Store::create(&source.load()?, &source.task()?, &out)?;
+            say_store(&out)
+        }
+        DataCommand::Synth(SynthArgs { out, users, events, seed, no_hopping }) => {
+            let hopping = !no_hopping;
+            SyntheticConfig { users, events, seed, hopping, ..SyntheticConfig::default() }.write(&out)?;
+            say_store(&out)
+        }
+    }
+}
+
+/// Opens a store that was just written, and says what it holds.
+fn say_store(folder: &Path) -> anyhow::Result<()> {
+    let store = Store::open(folder)?;
+    let (name, users, events, blocks) = (store.name(), store.users(), store.events(), store.blocks().len());
+    let folder = folder.display();
+    say(&format!(
+        "{folder}: {name}, {events} events of {users} users in {blocks} block(s), sha256 {}\n",
+        store.log_sha256()
+    ))
 }

@@ -1,43 +1,78 @@
 //! Collects events of raw ids into a log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, hash::BuildHasher as _};
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 
 use crate::{
-    Catalog, Content, ContextField, Contexts, Error, Event, FeatureValues, Impression, Interactions,
-    ItemFeature, Log, Published, Result,
+    Catalog, Content, ContextField, Contexts, Error, FeatureValues, Impression, ItemFeature, Log, Published,
+    Result, events::EventColumns,
 };
 
-/// Numbers for raw ids, in order of first occurrence.
+/// Numbers for raw ids, in order of first occurrence. An id that is a plain number is found by its value.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    numbers: HashMap<Box<str>, u32>,
+    plain: HashMap<u64, u32>,
+    /// Numbers of all other ids, found by their names.
+    others: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     names: Vec<String>,
 }
 
 impl Ids {
     /// Numbers from 1; 0 stands for "none".
     pub(super) fn from_one() -> Self {
-        Self { numbers: HashMap::new(), names: vec![String::new()] }
+        Self { names: vec![String::new()], ..Self::default() }
     }
 
     pub(super) fn number(&mut self, id: &str) -> u32 {
-        if let Some(n) = self.numbers.get(id) {
-            return *n;
+        if let Some(value) = plain_number(id.as_bytes()) {
+            return self.number_plain(value);
         }
         let n = self.names.len() as u32;
-        self.numbers.insert(id.into(), n);
-        self.names.push(id.to_owned());
-        n
+        let Self { others, hasher, names, .. } = self;
+        let known = |n: &u32| names[*n as usize] == id;
+        match others.entry(hasher.hash_one(id), known, |n| hasher.hash_one(names[*n as usize].as_str())) {
+            hash_table::Entry::Occupied(found) => *found.get(),
+            hash_table::Entry::Vacant(place) => {
+                place.insert(n);
+                names.push(id.to_owned());
+                n
+            }
+        }
+    }
+
+    /// The same for an id whose text is that of a number.
+    pub(super) fn number_plain(&mut self, id: u64) -> u32 {
+        let n = self.names.len() as u32;
+        let number = *self.plain.entry(id).or_insert(n);
+        if number == n {
+            self.names.push(id.to_string());
+        }
+        number
     }
 
     /// The number of an id that occurred before.
     pub(super) fn find(&self, id: &str) -> Option<u32> {
-        self.numbers.get(id).copied()
+        if let Some(value) = plain_number(id.as_bytes()) {
+            return self.plain.get(&value).copied();
+        }
+        let known = |n: &u32| self.names[*n as usize] == id;
+        self.others.find(self.hasher.hash_one(id), known).copied()
     }
 
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
+}
+
+/// The value of digits that are just how it is written: no sign, no zero in front, not too long.
+pub(super) fn plain_number(text: &[u8]) -> Option<u64> {
+    let canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.len() < 20;
+    if !canonical {
+        return None;
+    }
+    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
 }
 
 /// An attribute of items under way.
@@ -71,7 +106,7 @@ pub(super) struct LogBuilder {
     pub(super) users: Ids,
     pub(super) items: Ids,
     pub(super) behaviours: Ids,
-    pub(super) events: Vec<Event>,
+    pub(super) events: EventColumns,
     pub(super) impressions: Option<Vec<Impression>>,
     /// One for each impression, where the set was published with a split.
     pub(super) published: Option<Vec<Published>>,
@@ -90,7 +125,7 @@ impl LogBuilder {
             users: Ids::default(),
             items: Ids::from_one(),
             behaviours: Ids::from_one(),
-            events: Vec::new(),
+            events: EventColumns::default(),
             impressions: None,
             published: None,
             attributes: Vec::new(),
@@ -118,6 +153,16 @@ impl LogBuilder {
             return;
         }
         let number = self.categories.number(category);
+        self.put_category(item, number);
+    }
+
+    /// The same for a category whose text is that of a number.
+    pub(super) fn categorise_plain(&mut self, item: u32, category: u64) {
+        let number = self.categories.number_plain(category);
+        self.put_category(item, number);
+    }
+
+    fn put_category(&mut self, item: u32, number: u32) {
         let at = item as usize;
         if self.of_item.len() <= at {
             self.of_item.resize(at + 1, 0);
@@ -240,9 +285,12 @@ impl LogBuilder {
         };
         let features = self.attributes.into_iter().map(|a| a.finish(items)).collect();
         let category_count = self.categories.len();
+        // What finds ids is not needed beside the columns that are sorted.
+        let [user_ids, item_ids, behaviour_names] =
+            [self.users, self.items, self.behaviours].map(|i| i.names);
         Ok(Log {
             name: name.to_owned(),
-            interactions: Interactions::from_events(self.users.len(), self.events)?,
+            interactions: self.events.sort(users)?,
             impressions: self.impressions,
             published: self.published,
             contexts,
@@ -256,9 +304,9 @@ impl LogBuilder {
                 contexts: context_fields,
                 themes: None,
             },
-            user_ids: self.users.names,
-            item_ids: self.items.names,
-            behaviour_names: self.behaviours.names,
+            user_ids,
+            item_ids,
+            behaviour_names,
             dropped: self.dropped,
             ticks_per_second,
             bayes: None,

@@ -4,6 +4,7 @@
 //! format, a path and options, as a configuration does.
 
 mod amazon;
+mod blocks;
 mod builder;
 mod columns;
 mod csv;
@@ -32,6 +33,7 @@ mod reczoo;
 mod retailrocket;
 pub mod schema;
 mod steam;
+mod store;
 pub mod synthetic;
 mod table;
 mod taobao;
@@ -67,6 +69,14 @@ pub trait Format: Default + Serialize + DeserializeOwned {
     /// Options that cannot be read.
     fn task(&self) -> Result<TaskConfig> {
         Ok(task(LabelRule::SAMPLED, Sessionizer::HALF_HOUR))
+    }
+
+    /// The same for a format that says it where the data is.
+    ///
+    /// # Errors
+    /// Options or files that cannot be read.
+    fn task_at(&self, _path: Option<&Path>) -> Result<TaskConfig> {
+        self.task()
     }
 }
 
@@ -105,7 +115,7 @@ pub struct Known {
     /// What it is.
     pub line: &'static str,
     load: Load,
-    task: fn(&Value) -> Result<TaskConfig>,
+    task: fn(&Value, Option<&Path>) -> Result<TaskConfig>,
     complete: fn(&Value) -> Result<Value>,
 }
 
@@ -136,6 +146,7 @@ pub const FORMATS: &[Known] = &[
     Known::of::<csv::Csv>(),
     Known::of::<jsonl::Jsonl>(),
     Known::of::<parquet::Parquet>(),
+    Known::of::<store::Stored>(),
 ];
 
 fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {
@@ -159,7 +170,7 @@ impl Known {
                     Err(error) => Err(errors.into_iter().next().unwrap_or(error)),
                 }
             },
-            task: |value| options::<F>(F::NAME, value)?.task(),
+            task: |value, path| options::<F>(F::NAME, value)?.task_at(path),
             complete: |value| {
                 serde_json::to_value(options::<F>(F::NAME, value)?)
                     .map_err(|e| Error::config("data", F::NAME, e))
@@ -178,7 +189,7 @@ impl Known {
                 }
                 None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
             },
-            task: |value| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
+            task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
             complete: |value| {
                 serde_json::to_value(options::<Synthetic>(Synthetic::NAME, value)?)
                     .map_err(|e| Error::config("data", Synthetic::NAME, e))
@@ -243,6 +254,6 @@ impl Source {
     /// Options that cannot be read.
     pub fn task(&self) -> Result<TaskConfig> {
         let (known, options) = self.known()?;
-        (known.task)(&options)
+        (known.task)(&options, self.path.as_deref())
     }
 }

@@ -7,7 +7,7 @@
 //! All users share one clock by position: event k happens in hour k, so that a cut in positions is a global time
 //! split. Real gaps would destroy that, therefore sessions are given by the log and not found by gaps.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use rand::{RngExt as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -15,8 +15,11 @@ use rand_distr::{Distribution as _, Exp1, Gamma, Geometric, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Catalog, Content, Contexts, Cuts, Error, Event, Impression, Interactions, LabelRule, Log, Result,
-    Sessionizer, TaskConfig, rng,
+    Catalog, Content, Contexts, Cuts, Error, Event, Impression, LabelRule, Log, Result, Sessionizer,
+    TaskConfig, UserBlock,
+    events::EventColumns,
+    rng,
+    store::{BLOCK, StoreWriter, Whole},
 };
 
 /// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
@@ -73,6 +76,16 @@ struct World {
     quality: Vec<f64>,
 }
 
+/// What was generated so far.
+#[derive(Default)]
+struct Made {
+    /// The events number users from here.
+    first_user: u32,
+    events: EventColumns,
+    impressions: Vec<Impression>,
+    bayes: Vec<f64>,
+}
+
 struct User {
     themes: Vec<usize>,
     weights: Vec<f64>,
@@ -117,6 +130,75 @@ impl SyntheticConfig {
     /// # Errors
     /// [`Error::Config`] for fewer than 2 users or 20 events, or where no item is warm.
     pub fn generate(&self) -> Result<Log> {
+        let (world, catalog) = self.world()?;
+        let mut made = Made::default();
+        (0..self.users as u32).for_each(|user| self.add(user, &world, &mut made));
+        let (user_ids, item_ids) = self.ids(&catalog);
+        Ok(Log {
+            name: self.name(),
+            interactions: made.events.sort(self.users)?,
+            impressions: Some(made.impressions),
+            published: None,
+            contexts: Contexts::default(),
+            catalog,
+            user_ids,
+            item_ids,
+            behaviour_names: vec![String::new()],
+            dropped: [].into(),
+            ticks_per_second: 1,
+            bayes: Some(made.bayes),
+        })
+    }
+
+    /// Generates the same log as the store `folder`, user by user, in the memory of a block.
+    ///
+    /// # Errors
+    /// As [`Self::generate`], and [`Error::File`] for a folder that is there already, or cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let (world, catalog) = self.world()?;
+        let mut writer = StoreWriter::new(folder)?;
+        let (users, each) = (self.users as u32, (BLOCK / self.events).max(1));
+        let mut row = 0;
+        for first in (0..users).step_by(each) {
+            let last = users.min(first.saturating_add(each as u32));
+            let mut made = Made { first_user: first, ..Made::default() };
+            (first..last).for_each(|user| self.add(user, &world, &mut made));
+            let shown = made.impressions.len() as u64;
+            writer.push(&UserBlock {
+                first_user: first,
+                interactions: made.events.sort((last - first) as usize)?,
+                impressions: made.impressions,
+                rows: (row..row + shown).collect(),
+                published: None,
+                bayes: Some(made.bayes),
+                impression_fields: 0,
+                contexts: Vec::new(),
+            })?;
+            row += shown;
+        }
+        let (user_ids, item_ids) = self.ids(&catalog);
+        let whole = Whole {
+            name: &self.name(),
+            task: &self.task(),
+            catalog: &catalog,
+            user_ids: &user_ids,
+            item_ids: &item_ids,
+            behaviour_names: &[String::new()],
+            dropped: &[].into(),
+            ticks_per_second: 1,
+            user_fields: 0,
+            of_users: &[],
+            impressions: true,
+        };
+        writer.finish(&whole, None)
+    }
+
+    fn name(&self) -> String {
+        format!("synthetic-{}", self.seed)
+    }
+
+    /// Checks the choices and draws what all users share.
+    fn world(&self) -> Result<(World, Catalog)> {
         if !(2..=100_000_000).contains(&self.users) || !(20..=100_000).contains(&self.events) {
             let value = format!("{} users, {} events", self.users, self.events);
             let message = "at least 2 users and 20 events, at most 100 million users and 100,000 events";
@@ -126,50 +208,29 @@ impl SyntheticConfig {
             let message = format!("must be below the {ITEMS} items of a sub-topic");
             return Err(Error::config("generator.cold", self.cold, message));
         }
-        let mut draw = rng::stream(self.seed, "synthetic/world", &[]);
-        let (world, content) = World::new(&mut draw);
-        let (mut events, mut impressions, mut bayes) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..self.users as u32 {
-            let mut draw = rng::stream(self.seed, "synthetic/user", &[u64::from(number)]);
-            self.user(number, &world, &mut draw, &mut events, &mut impressions, &mut bayes);
-        }
+        let (world, content) = World::new(&mut rng::stream(self.seed, "synthetic/world", &[]));
         let items = THEMES * SUBTOPICS * ITEMS + 1;
         let mut themes = vec![u16::MAX];
         themes.extend((1..items as u32).map(|i| theme_of(i) as u16));
-        let id = |kind: &str, n: usize| format!("{kind}{n}");
-        Ok(Log {
-            name: format!("synthetic-{}", self.seed),
-            interactions: Interactions::from_events(self.users, events)?,
-            impressions: Some(impressions),
-            published: None,
-            contexts: Contexts::default(),
-            catalog: Catalog {
-                items,
-                categories: None,
-                category_count: 0,
-                content: Some(content),
-                themes: Some(themes),
-                behaviours: 1,
-                ..Catalog::default()
-            },
-            user_ids: (0..self.users).map(|u| id("u", u)).collect(),
-            item_ids: (0..items).map(|i| if i == 0 { String::new() } else { id("i", i) }).collect(),
-            behaviour_names: vec![String::new()],
-            dropped: [].into(),
-            ticks_per_second: 1,
-            bayes: Some(bayes),
-        })
+        let (content, themes) = (Some(content), Some(themes));
+        Ok((world, Catalog { items, content, themes, behaviours: 1, ..Catalog::default() }))
     }
 
-    fn user(
-        &self,
-        number: u32,
-        world: &World,
-        draw: &mut ChaCha8Rng,
-        events: &mut Vec<Event>,
-        impressions: &mut Vec<Impression>,
-        bayes: &mut Vec<f64>,
-    ) {
+    /// Raw ids of users and items.
+    fn ids(&self, catalog: &Catalog) -> (Vec<String>, Vec<String>) {
+        let items = (1..catalog.items).map(|i| format!("i{i}"));
+        (
+            (0..self.users).map(|u| format!("u{u}")).collect(),
+            std::iter::once(String::new()).chain(items).collect(),
+        )
+    }
+
+    fn add(&self, user: u32, world: &World, made: &mut Made) {
+        let mut draw = rng::stream(self.seed, "synthetic/user", &[u64::from(user)]);
+        self.user(user, world, &mut draw, made);
+    }
+
+    fn user(&self, number: u32, world: &World, draw: &mut ChaCha8Rng, made: &mut Made) {
         let mut user = User::new(world, self.hopping, draw);
         let mut cuts: Vec<usize> = Vec::new();
         for (count, from, to) in PARTS {
@@ -196,8 +257,8 @@ impl SyntheticConfig {
                     let (item, probability) = self.candidate(&user, world, &history, draw);
                     let label = f32::from(draw.random::<f64>() < probability);
                     let time = history.len() as i64 * SLOT - 1;
-                    impressions.push(Impression { user: number, item, time, label });
-                    bayes.push(probability);
+                    made.impressions.push(Impression { user: number, item, time, label });
+                    made.bayes.push(probability);
                 }
                 let liked = draw.random::<f64>() < 0.7;
                 let subtopic =
@@ -214,7 +275,14 @@ impl SyntheticConfig {
                 let jitter: f64 = Exp1.sample(draw);
                 let time = history.len() as i64 * SLOT + (jitter as i64).min(SLOT - 2);
                 let (rating, session) = (None, Some(session));
-                events.push(Event { user: number, item, time, behaviour: 0, rating, session });
+                made.events.push(Event {
+                    user: number - made.first_user,
+                    item,
+                    time,
+                    behaviour: 0,
+                    rating,
+                    session,
+                });
                 history.push(item);
             }
             session += 1;
@@ -349,5 +417,18 @@ mod tests {
         };
         assert_eq!(hash(1), hash(1));
         assert_ne!(hash(1), hash(2));
+    }
+
+    #[test]
+    fn a_store_that_is_written_user_by_user_is_the_generated_log() {
+        let folder = tempfile::tempdir().unwrap();
+        // Blocks of two users each.
+        let config = SyntheticConfig { users: 5, events: 100_000, ..SyntheticConfig::default() };
+        config.write(&folder.path().join("store")).unwrap();
+        let store = crate::Store::open(&folder.path().join("store")).unwrap();
+        assert_eq!(store.blocks().len(), 3);
+        let log = config.generate().unwrap();
+        assert_eq!(store.log_sha256(), log.sha256());
+        assert_eq!(format!("{:?}", store.log().unwrap()), format!("{log:?}"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Cursor, Read},
     path::{Path, PathBuf},
 };
 
@@ -41,7 +41,11 @@ pub(super) struct Table {
     /// Where each line is a record of JSON, what is taken from it.
     fields: Option<Fields>,
     row: ByteRecord,
+    /// A row that was handed out and whose memory serves the next.
+    spare: ByteRecord,
     ahead: Option<ByteRecord>,
+    /// Lines of the file before what is read here.
+    lines_before: u64,
     /// Whether the bytes could not be read.
     broken: bool,
 }
@@ -56,7 +60,7 @@ enum Reader {
 }
 
 /// The bytes of a file without the mark that some programs put before UTF-8.
-fn open(file: &Member) -> Result<Box<dyn Read>> {
+pub(super) fn open(file: &Member) -> Result<Box<dyn Read + Send>> {
     let mut text = BufReader::with_capacity(1 << 16, file.open()?);
     // A damaged file is refused at its first row, where the place is known.
     if text.fill_buf().is_ok_and(|start| start.starts_with("\u{feff}".as_bytes())) {
@@ -65,22 +69,30 @@ fn open(file: &Member) -> Result<Box<dyn Read>> {
     Ok(Box::new(text))
 }
 
+impl Reader {
+    fn new(input: Box<dyn Read>, layout: Layout<'_>) -> Self {
+        let [separator] = layout.separator.as_bytes() else {
+            return Self::lines(input);
+        };
+        let reader = csv::ReaderBuilder::new()
+            .delimiter(*separator)
+            .has_headers(false)
+            .flexible(true)
+            .quoting(layout.quotes)
+            .buffer_capacity(1 << 16)
+            .from_reader(input);
+        Self::Csv(Box::new(reader))
+    }
+
+    fn lines(input: Box<dyn Read>) -> Self {
+        Self::Lines { input: BufReader::with_capacity(1 << 16, input), line: 0 }
+    }
+}
+
 impl Table {
     pub(super) fn open(file: &Member, layout: Layout<'_>) -> Result<Self> {
-        let (input, path) = (open(file)?, &file.path);
-        let reader = if let [separator] = layout.separator.as_bytes() {
-            let reader = csv::ReaderBuilder::new()
-                .delimiter(*separator)
-                .has_headers(false)
-                .flexible(true)
-                .quoting(layout.quotes)
-                .buffer_capacity(1 << 16)
-                .from_reader(input);
-            Reader::Csv(Box::new(reader))
-        } else {
-            Reader::Lines { input: BufReader::with_capacity(1 << 16, input), line: 0 }
-        };
-        let mut table = Self::over(reader, path, layout.separator, None);
+        let reader = Reader::new(open(file)?, layout);
+        let mut table = Self::over(reader, &file.path, layout.separator, None);
         let first = table.first()?;
         table.columns = layout.columns.unwrap_or(first.len());
         if layout.header {
@@ -97,12 +109,19 @@ impl Table {
 
     /// Records of JSON, one a line, as rows of these fields; the first `needed` must be there in every record.
     pub(super) fn records(file: &Member, fields: &[&str], needed: usize) -> Result<Self> {
-        let input = BufReader::with_capacity(1 << 16, open(file)?);
+        let reader = Reader::lines(open(file)?);
         let fields = Fields::new(fields, needed);
         // No line contains its own end, so that each is one column until it is taken apart.
-        let mut table = Self::over(Reader::Lines { input, line: 0 }, &file.path, "\n", Some(fields));
+        let mut table = Self::over(reader, &file.path, "\n", Some(fields));
         table.ahead = Some(table.first()?);
         Ok(table)
+    }
+
+    /// Rows of a block of whole lines, `lines_before` lines into the file; nothing is read yet.
+    pub(super) fn block(lines: Vec<u8>, lines_before: u64, file: &Path, layout: Layout<'_>) -> Self {
+        let reader = Reader::new(Box::new(Cursor::new(lines)), layout);
+        let columns = layout.columns.unwrap_or(0);
+        Self { lines_before, columns, ..Self::over(reader, file, layout.separator, None) }
     }
 
     fn over(reader: Reader, file: &Path, separator: &str, fields: Option<Fields>) -> Self {
@@ -115,7 +134,9 @@ impl Table {
             header,
             fields,
             row: ByteRecord::new(),
+            spare: ByteRecord::new(),
             ahead: None,
+            lines_before: 0,
             broken: false,
         }
     }
@@ -159,7 +180,7 @@ impl Table {
     fn read(&mut self) -> Result<Option<ByteRecord>> {
         match &mut self.reader {
             Reader::Csv(reader) => {
-                let mut row = ByteRecord::new();
+                let mut row = std::mem::take(&mut self.spare);
                 let found = reader.read_byte_record(&mut row);
                 match found {
                     Ok(found) => Ok(found.then_some(row)),
@@ -221,11 +242,11 @@ impl Table {
         let next = self.ahead.take().map_or_else(|| self.read(), |row| Ok(Some(row)));
         self.broken = next.is_err();
         let Some(row) = next? else { return Ok(false) };
-        self.row = row;
+        self.spare = std::mem::replace(&mut self.row, row);
         if let Some(fields) = &self.fields {
             let mut row = fields.of(&text_of(&self.row[0])).map_err(|wrong| self.row().no_record(wrong))?;
             row.set_position(self.row.position().cloned());
-            self.row = row;
+            self.spare = std::mem::replace(&mut self.row, row);
             return Ok(true);
         }
         if self.row.iter().any(|f| f.contains(&b'\n')) {
@@ -259,7 +280,7 @@ impl Table {
     fn row(&self) -> Row<'_> {
         Row {
             file: &self.file,
-            line: self.row.position().map_or(0, csv::Position::line),
+            line: self.lines_before + self.row.position().map_or(0, csv::Position::line),
             separator: &self.separator,
             header: &self.header,
             of_record: self.fields.is_some(),
@@ -268,7 +289,7 @@ impl Table {
     }
 }
 
-fn unreadable(file: &Path, line: u64, e: impl ToString) -> Error {
+pub(super) fn unreadable(file: &Path, line: u64, e: impl ToString) -> Error {
     Error::Row {
         file: file.to_owned(),
         line,

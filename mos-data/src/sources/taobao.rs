@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Format, Reading,
-    builder::LogBuilder,
-    table::{Layout, Table},
+    blocks::{Rows, each_block},
+    builder::{LogBuilder, plain_number},
+    table::Layout,
 };
 use crate::{Event, Log, Result};
 
@@ -41,30 +42,79 @@ impl Format for Taobao {
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["UserBehavior.csv"])?;
         let layout = Layout { separator: ",", header: false, quotes: false, columns: Some(5) };
-        let mut table = Table::open(&file, layout)?;
         let mut log = LogBuilder::new();
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
         }
         let by_category = self.items == TaobaoItems::Category;
-        table.each(reading, |row| {
-            let (user, item, category) = (row.number_id(0)?, row.number_id(1)?, row.number_id(2)?);
-            let behaviour = BEHAVIOURS
-                .iter()
-                .position(|b| *b == row.text(3))
-                .ok_or_else(|| row.fail(3, "is no behaviour", "pv, cart, fav or buy"))?;
-            let time = row.integer(4)?;
-            if !DAYS.contains(&time) {
-                log.drop_row("rows outside 2017-11-25 to 2017-12-03, China time");
-                return Ok(());
+        let stray = "rows outside 2017-11-25 to 2017-12-03, China time";
+        each_block(&file, layout, reading, parse, |rows| {
+            match rows {
+                Rows::Parsed(rows) => {
+                    for Plain { user, item, category, time, behaviour } in rows {
+                        if !DAYS.contains(&time) {
+                            log.drop_row(stray);
+                            continue;
+                        }
+                        let item = log.items.number_plain(if by_category { category } else { item });
+                        log.categorise_plain(item, category);
+                        let user = log.users.number_plain(user);
+                        log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+                    }
+                }
+                Rows::Text(row) => {
+                    let (user, item, category) = (row.number_id(0)?, row.number_id(1)?, row.number_id(2)?);
+                    let behaviour = behaviour(row.text(3).as_bytes())
+                        .ok_or_else(|| row.fail(3, "is no behaviour", "pv, cart, fav or buy"))?;
+                    let time = row.integer(4)?;
+                    if !DAYS.contains(&time) {
+                        log.drop_row(stray);
+                        return Ok(());
+                    }
+                    let item = log.items.number(if by_category { &category } else { &item });
+                    log.categorise(item, &category);
+                    let user = log.users.number(&user);
+                    log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+                }
             }
-            let item = log.items.number(if by_category { &category } else { &item });
-            log.categorise(item, &category);
-            let user = log.users.number(&user);
-            let behaviour = behaviour as u8 + 1;
-            log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
             Ok(())
         })?;
         log.build(if by_category { "taobao-categories" } else { "taobao" }, 1)
     }
+}
+
+/// A row as nearly all are.
+struct Plain {
+    user: u64,
+    item: u64,
+    category: u64,
+    time: i64,
+    behaviour: u8,
+}
+
+fn behaviour(name: &[u8]) -> Option<u8> {
+    BEHAVIOURS.iter().position(|b| b.as_bytes() == name).map(|at| at as u8 + 1)
+}
+
+/// All rows of some lines; `None` where a row has to be looked at more closely.
+fn parse(lines: &[u8]) -> Option<Vec<Plain>> {
+    let mut rows = Vec::with_capacity(lines.len() / 32);
+    for line in lines.split(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let mut fields = line.split(|b| *b == b',');
+        let mut number = || plain_number(fields.next()?);
+        let (user, item, category) = (number()?, number()?, number()?);
+        let (behaviour, time) = (behaviour(fields.next()?)?, fields.next()?);
+        let (negative, digits) = time.strip_prefix(b"-").map_or((false, time), |digits| (true, digits));
+        let time = i64::try_from(plain_number(digits)?).ok()?;
+        let time = if negative { -time } else { time };
+        if fields.next().is_some() {
+            return None;
+        }
+        rows.push(Plain { user, item, category, time, behaviour });
+    }
+    Some(rows)
 }

@@ -1,0 +1,388 @@
+//! A log on disk, user by user, that opens at once and is read by range of users.
+//!
+//! A store is a folder: `manifest.json`, `events.parquet` and `impressions.parquet` with one row group for each block of
+//! users, and tables of users, items and their attributes. Blocks and files carry their SHA-256; a manifest that lacks its own
+//! is refused. `docs/src/store.md` describes every column.
+
+mod manifest;
+mod table;
+mod writer;
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+pub(crate) use self::writer::{BLOCK, StoreWriter, Whole};
+use self::{
+    manifest::{FeatureKind, Manifest},
+    table::{Block, Kind, TableReader},
+    writer::{hash_of, part},
+};
+use crate::{
+    Catalog, Content, Contexts, Error, FeatureValues, Impression, Interactions, ItemFeature, Log, Published,
+    Result, TaskConfig,
+};
+
+const EVENTS: &str = "events.parquet";
+const IMPRESSIONS: &str = "impressions.parquet";
+const DAMAGED: &str = "the store is damaged: copy it again, or convert the source again";
+
+/// A store that is open; its columns stay on disk.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    manifest: Manifest,
+    events: Option<TableReader>,
+    impressions: Option<TableReader>,
+}
+
+/// Users side by side, with what they did and were shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserBlock {
+    /// The first of them.
+    pub first_user: u32,
+    /// Behaviours; user 0 here is `first_user`.
+    pub interactions: Interactions,
+    /// Shown items, user by user; their users are numbered as in the log.
+    pub impressions: Vec<Impression>,
+    /// Row of each impression among those of the log.
+    pub rows: Vec<u64>,
+    /// Part and history of each impression, where the set was published with them.
+    pub published: Option<Vec<Published>>,
+    /// True click probability of each impression (synthetic data).
+    pub bayes: Option<Vec<f64>>,
+    /// Number of context fields of an impression.
+    pub impression_fields: usize,
+    /// `[impressions, impression_fields]`, row-major.
+    pub contexts: Vec<u32>,
+}
+
+impl Store {
+    /// Writes a log as the store `folder`, which is there when all of it is, and not before. `task` is what is predicted where
+    /// nothing else is asked for.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a folder that is there already, and for files that cannot be written.
+    pub fn create(log: &Log, task: &TaskConfig, folder: &Path) -> Result<()> {
+        let mut writer = StoreWriter::new(folder)?;
+        for block in UserBlock::of(log) {
+            writer.push(&block)?;
+        }
+        let whole = Whole {
+            name: &log.name,
+            task,
+            catalog: &log.catalog,
+            user_ids: &log.user_ids,
+            item_ids: &log.item_ids,
+            behaviour_names: &log.behaviour_names,
+            dropped: &log.dropped,
+            ticks_per_second: log.ticks_per_second,
+            user_fields: log.contexts.user_fields,
+            of_users: &log.contexts.of_users,
+            impressions: log.impressions.is_some(),
+        };
+        writer.finish(&whole, Some(log.sha256()))
+    }
+
+    /// Opens a store. Its columns are checked when they are read.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a folder that is no store, one of another version, and a damaged one.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let manifest = Manifest::read(folder)?;
+        let open = |name: &str| -> Result<Option<TableReader>> {
+            let Some(size) = manifest.sizes.get(name) else { return Ok(None) };
+            let path = folder.join(name);
+            let found = std::fs::metadata(&path).map_err(|e| Error::file(&path, e, DAMAGED))?.len();
+            if found != *size {
+                return Err(Error::file(&path, format!("has {found} bytes instead of {size}"), DAMAGED));
+            }
+            TableReader::open(&path).map(Some)
+        };
+        let (events, impressions) = (open(EVENTS)?, open(IMPRESSIONS)?);
+        Ok(Self { folder: folder.to_owned(), manifest, events, impressions })
+    }
+
+    /// Name of the data set.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// Hash of the log that was stored.
+    pub fn log_sha256(&self) -> &str {
+        &self.manifest.log_sha256
+    }
+
+    /// What is predicted, where nothing else is asked for.
+    pub fn task(&self) -> &TaskConfig {
+        &self.manifest.task
+    }
+
+    /// Number of users.
+    pub fn users(&self) -> usize {
+        self.manifest.users
+    }
+
+    /// Number of behaviours.
+    pub fn events(&self) -> u64 {
+        self.manifest.events
+    }
+
+    /// Users of each block, the unit in which columns are read.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = Range<u32>> {
+        self.manifest.blocks.iter().map(|b| b.first_user..b.first_user + b.users)
+    }
+
+    /// Reads users.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a damaged store, [`Error::TooFew`] for users beyond the last.
+    pub fn read(&self, users: Range<u32>) -> Result<UserBlock> {
+        if users.start > users.end || users.end as usize > self.users() {
+            let what = format!("users {} to {} of {}", users.start, users.end, self.users());
+            return Err(Error::too_few(what, "users are numbered from 0"));
+        }
+        let mut out: Option<UserBlock> = None;
+        for (n, of) in self.blocks().enumerate() {
+            if of.start >= users.end || of.end <= users.start {
+                continue;
+            }
+            let block = self.block(n)?;
+            let block = if users.start <= of.start && of.end <= users.end {
+                block
+            } else {
+                block.slice(users.start.max(of.start)..users.end.min(of.end))
+            };
+            match &mut out {
+                Some(all) => all.append(block),
+                None => out = Some(block),
+            }
+        }
+        Ok(out.unwrap_or_else(|| self.empty(users.start)))
+    }
+
+    /// No user.
+    fn empty(&self, first_user: u32) -> UserBlock {
+        let m = &self.manifest;
+        UserBlock {
+            first_user,
+            interactions: Interactions {
+                offsets: vec![0],
+                items: Vec::new(),
+                times: Vec::new(),
+                behaviours: Vec::new(),
+                ratings: m.ratings.then(Vec::new),
+                sessions: m.sessions.then(Vec::new),
+            },
+            impressions: Vec::new(),
+            rows: Vec::new(),
+            published: m.published.then(Vec::new),
+            bayes: m.bayes.then(Vec::new),
+            impression_fields: m.contexts.len().saturating_sub(m.user_fields),
+            contexts: Vec::new(),
+        }
+    }
+
+    /// Reads block `n` and checks its hash.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a damaged store.
+    fn block(&self, n: usize) -> Result<UserBlock> {
+        let m = &self.manifest;
+        let entry = &m.blocks[n];
+        let damaged = |what: &str| Error::file(&self.folder, format!("block {n} {what}"), DAMAGED);
+        let mut out = self.empty(entry.first_user);
+        let x = &mut out.interactions;
+        x.offsets = vec![0; entry.users as usize + 1];
+        if let (Some(events), 1..) = (&self.events, entry.events) {
+            // Blocks without rows have no row group.
+            let group = m.blocks[..n].iter().filter(|b| b.events > 0).count();
+            let mut names = vec!["user", "item", "time", "behaviour"];
+            names.extend(m.ratings.then_some("rating"));
+            names.extend(m.sessions.then_some("session"));
+            let columns = events.read(group, &names)?;
+            for user in columns.values::<u32>("user")? {
+                let user = user.checked_sub(entry.first_user).filter(|u| *u < entry.users);
+                x.offsets[user.ok_or_else(|| damaged("has users of another"))? as usize + 1] += 1;
+            }
+            (1..x.offsets.len()).for_each(|u| x.offsets[u] += x.offsets[u - 1]);
+            x.items = columns.values("item")?;
+            x.times = columns.values("time")?;
+            x.behaviours = columns.values("behaviour")?;
+            x.ratings = m.ratings.then(|| columns.values("rating")).transpose()?;
+            x.sessions = m.sessions.then(|| columns.values("session")).transpose()?;
+        }
+        if let (Some(impressions), 1..) = (&self.impressions, entry.impressions) {
+            let group = m.blocks[..n].iter().filter(|b| b.impressions > 0).count();
+            let fields: Vec<String> = (0..out.impression_fields).map(|f| format!("context_{f}")).collect();
+            let mut names = vec!["row", "user", "item", "time", "label"];
+            names.extend(m.published.then_some(["part", "history"]).into_iter().flatten());
+            names.extend(m.bayes.then_some("bayes"));
+            names.extend(fields.iter().map(String::as_str));
+            let columns = impressions.read(group, &names)?;
+            out.rows = columns.values("row")?;
+            out.impressions = impressions_of(&columns)?;
+            if m.published {
+                let histories = columns.values::<u32>("history")?;
+                let one = |(number, history): (u8, u32)| {
+                    let part = part(number).ok_or_else(|| damaged("has a part that does not exist"))?;
+                    Ok(Published { part, history: (history < u32::MAX).then_some(history) })
+                };
+                let parts = columns.values::<u8>("part")?.into_iter().zip(histories);
+                out.published = Some(parts.map(one).collect::<Result<_>>()?);
+            }
+            out.bayes = m.bayes.then(|| columns.values("bayes")).transpose()?;
+            let fields = fields.iter().map(|name| columns.values(name)).collect::<Result<Vec<Vec<u32>>>>()?;
+            out.contexts = (0..out.rows.len())
+                .flat_map(|row| fields.iter().filter_map(move |f| f.get(row)))
+                .copied()
+                .collect();
+        }
+        if out.sha256() != entry.sha256 {
+            return Err(damaged("does not have the checksum that the manifest states"));
+        }
+        Ok(out)
+    }
+
+    /// The log that was stored, with the same hash.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a damaged store.
+    pub fn log(&self) -> Result<Log> {
+        let m = &self.manifest;
+        let mut all = self.read(0..m.users as u32)?;
+        if !m.impressions_in_order {
+            all.restore_order();
+        }
+        let user_file = self.whole("users.parquet")?;
+        let user_ids: Vec<String> = self.column(&user_file, "id")?;
+        let fields: Vec<Vec<u32>> = (0..m.user_fields)
+            .map(|f| self.column(&user_file, &format!("context_{f}")))
+            .collect::<Result<_>>()?;
+        let of_users =
+            (0..user_ids.len()).flat_map(|u| fields.iter().filter_map(move |f| f.get(u))).copied().collect();
+        let items = self.whole("items.parquet")?;
+        let dense = |file: &str, dim: usize| -> Result<Content> {
+            Ok(Content { dim, values: self.column(&self.whole(file)?, "value")? })
+        };
+        let mut features = Vec::new();
+        for (n, feature) in m.features.iter().enumerate() {
+            let name = format!("feature-{n}.parquet");
+            let values = match feature.kind {
+                FeatureKind::Dense => FeatureValues::Dense(dense(&name, feature.count)?),
+                FeatureKind::One => FeatureValues::One {
+                    ids: self.column(&self.whole(&name)?, "value")?,
+                    count: feature.count,
+                },
+                FeatureKind::Many => {
+                    let file = self.whole(&name)?;
+                    let mut offsets = vec![0usize; m.items + 1];
+                    for item in self.column::<u32>(&file, "item")? {
+                        let damaged =
+                            || Error::file(&self.folder, format!("{name} names item {item}"), DAMAGED);
+                        *offsets.get_mut(item as usize + 1).ok_or_else(damaged)? += 1;
+                    }
+                    (0..m.items).for_each(|i| offsets[i + 1] += offsets[i]);
+                    FeatureValues::Many { offsets, ids: self.column(&file, "value")?, count: feature.count }
+                }
+            };
+            features.push(ItemFeature { name: feature.name.clone(), values });
+        }
+        let themes = m.themes.then(|| self.column::<u32>(&items, "theme")).transpose()?;
+        Ok(Log {
+            name: m.name.clone(),
+            interactions: all.interactions,
+            impressions: m.impressions.map(|_| all.impressions),
+            published: all.published,
+            contexts: Contexts {
+                user_fields: m.user_fields,
+                of_users,
+                impression_fields: all.impression_fields,
+                of_impressions: all.contexts,
+            },
+            catalog: Catalog {
+                items: m.items,
+                categories: m.categories.map(|_| self.column(&items, "category")).transpose()?,
+                category_count: m.categories.unwrap_or(0),
+                content: m.content.map(|dim| dense("content.parquet", dim)).transpose()?,
+                themes: themes.map(|t| t.into_iter().map(|t| t as u16).collect()),
+                features,
+                contexts: m.context_fields(),
+                behaviours: m.behaviour_names.len(),
+            },
+            user_ids,
+            item_ids: self.column(&items, "id")?,
+            behaviour_names: m.behaviour_names.clone(),
+            dropped: m.dropped.clone(),
+            ticks_per_second: m.ticks_per_second,
+            bayes: all.bayes,
+        })
+    }
+
+    /// A file that is read as a whole, once its hash is right.
+    fn whole(&self, name: &str) -> Result<TableReader> {
+        let path = self.folder.join(name);
+        if self.manifest.files.get(name) != Some(&hash_file(&path)?) {
+            let message = "does not have the checksum that the manifest states";
+            return Err(Error::file(&path, message, DAMAGED));
+        }
+        TableReader::open(&path)
+    }
+
+    fn column<T: Kind>(&self, table: &TableReader, name: &str) -> Result<Vec<T>> {
+        if table.blocks() == 0 { Ok(Vec::new()) } else { table.read(0, &[name])?.values(name) }
+    }
+}
+
+fn impressions_of(columns: &Block<'_>) -> Result<Vec<Impression>> {
+    let (users, items) = (columns.values::<u32>("user")?, columns.values::<u32>("item")?);
+    let (times, labels) = (columns.values::<i64>("time")?, columns.values::<f32>("label")?);
+    let rows = users.into_iter().zip(items).zip(times.into_iter().zip(labels));
+    Ok(rows.map(|((user, item), (time, label))| Impression { user, item, time, label }).collect())
+}
+
+fn hash_file(path: &Path) -> Result<String> {
+    std::fs::read(path).map(|bytes| hash_of(&bytes)).map_err(|e| Error::file(path, e, DAMAGED))
+}
+
+impl UserBlock {
+    /// The users of a range, which are all here.
+    fn slice(&self, users: Range<u32>) -> Self {
+        let local = users.start - self.first_user..users.end - self.first_user;
+        let from = self.impressions.partition_point(|i| i.user < users.start);
+        let to = self.impressions.partition_point(|i| i.user < users.end);
+        Self {
+            first_user: users.start,
+            interactions: self.interactions.users_in(local),
+            impressions: self.impressions[from..to].to_vec(),
+            rows: self.rows[from..to].to_vec(),
+            published: self.published.as_ref().map(|p| p[from..to].to_vec()),
+            bayes: self.bayes.as_ref().map(|b| b[from..to].to_vec()),
+            impression_fields: self.impression_fields,
+            contexts: self.contexts[from * self.impression_fields..to * self.impression_fields].to_vec(),
+        }
+    }
+
+    /// Adds the users that follow.
+    fn append(&mut self, next: Self) {
+        self.interactions.append(next.interactions);
+        self.impressions.extend(next.impressions);
+        self.rows.extend(next.rows);
+        self.published.iter_mut().zip(next.published).for_each(|(all, more)| all.extend(more));
+        self.bayes.iter_mut().zip(next.bayes).for_each(|(all, more)| all.extend(more));
+        self.contexts.extend(next.contexts);
+    }
+
+    /// Puts the impressions into the order of the log.
+    fn restore_order(&mut self) {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by_key(|i| self.rows[*i]);
+        let fields = self.impression_fields;
+        self.impressions = order.iter().map(|i| self.impressions[*i]).collect();
+        self.published = self.published.take().map(|p| order.iter().map(|i| p[*i]).collect());
+        self.bayes = self.bayes.take().map(|b| order.iter().map(|i| b[*i]).collect());
+        self.contexts = order.iter().flat_map(|i| &self.contexts[i * fields..][..fields]).copied().collect();
+        self.rows = order.iter().map(|i| self.rows[*i]).collect();
+    }
+}
