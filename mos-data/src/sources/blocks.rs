@@ -15,7 +15,7 @@ use super::{
 use crate::{Error, Result};
 
 /// Bytes of a block.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
 
 /// What a block holds.
 pub(super) enum Rows<'a, B> {
@@ -99,7 +99,7 @@ impl Blocks {
                 break;
             }
             let block = |text: Vec<u8>| Block {
-                newlines: text.iter().filter(|b| **b == b'\n').count() as u64,
+                newlines: text.iter().map(|b| u64::from(*b == b'\n')).sum(),
                 parsed: parse(&text),
                 text,
             };

@@ -121,7 +121,7 @@ impl Table {
     pub(super) fn block(lines: Vec<u8>, lines_before: u64, file: &Path, layout: Layout<'_>) -> Self {
         let reader = Reader::new(Box::new(Cursor::new(lines)), layout);
         let columns = layout.columns.unwrap_or(0);
-        Self { lines_before, columns, ..Self::over(reader, file, layout.separator, None) }
+        Self { columns, lines_before, ..Self::over(reader, file, layout.separator, None) }
     }
 
     fn over(reader: Reader, file: &Path, separator: &str, fields: Option<Fields>) -> Self {

@@ -18,6 +18,7 @@ const CONVERT: &str = "`mos-bench data convert SOURCE PATH --out FOLDER` makes a
 /// All that is not in columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools)] // one for each optional column
 pub(super) struct Manifest {
     pub(super) format: String,
     pub(super) version: u64,

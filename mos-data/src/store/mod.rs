@@ -256,40 +256,38 @@ impl Store {
             all.restore_order();
         }
         let user_file = self.whole("users.parquet")?;
-        let user_ids: Vec<String> = self.column(&user_file, "id")?;
-        let fields: Vec<Vec<u32>> = (0..m.user_fields)
-            .map(|f| self.column(&user_file, &format!("context_{f}")))
-            .collect::<Result<_>>()?;
+        let user_ids: Vec<String> = column(&user_file, "id")?;
+        let fields: Vec<Vec<u32>> =
+            (0..m.user_fields).map(|f| column(&user_file, &format!("context_{f}"))).collect::<Result<_>>()?;
         let of_users =
             (0..user_ids.len()).flat_map(|u| fields.iter().filter_map(move |f| f.get(u))).copied().collect();
         let items = self.whole("items.parquet")?;
         let dense = |file: &str, dim: usize| -> Result<Content> {
-            Ok(Content { dim, values: self.column(&self.whole(file)?, "value")? })
+            Ok(Content { dim, values: column(&self.whole(file)?, "value")? })
         };
         let mut features = Vec::new();
         for (n, feature) in m.features.iter().enumerate() {
             let name = format!("feature-{n}.parquet");
             let values = match feature.kind {
                 FeatureKind::Dense => FeatureValues::Dense(dense(&name, feature.count)?),
-                FeatureKind::One => FeatureValues::One {
-                    ids: self.column(&self.whole(&name)?, "value")?,
-                    count: feature.count,
-                },
+                FeatureKind::One => {
+                    FeatureValues::One { ids: column(&self.whole(&name)?, "value")?, count: feature.count }
+                }
                 FeatureKind::Many => {
                     let file = self.whole(&name)?;
                     let mut offsets = vec![0usize; m.items + 1];
-                    for item in self.column::<u32>(&file, "item")? {
+                    for item in column::<u32>(&file, "item")? {
                         let damaged =
                             || Error::file(&self.folder, format!("{name} names item {item}"), DAMAGED);
                         *offsets.get_mut(item as usize + 1).ok_or_else(damaged)? += 1;
                     }
                     (0..m.items).for_each(|i| offsets[i + 1] += offsets[i]);
-                    FeatureValues::Many { offsets, ids: self.column(&file, "value")?, count: feature.count }
+                    FeatureValues::Many { offsets, ids: column(&file, "value")?, count: feature.count }
                 }
             };
             features.push(ItemFeature { name: feature.name.clone(), values });
         }
-        let themes = m.themes.then(|| self.column::<u32>(&items, "theme")).transpose()?;
+        let themes = m.themes.then(|| column::<u32>(&items, "theme")).transpose()?;
         Ok(Log {
             name: m.name.clone(),
             interactions: all.interactions,
@@ -303,7 +301,7 @@ impl Store {
             },
             catalog: Catalog {
                 items: m.items,
-                categories: m.categories.map(|_| self.column(&items, "category")).transpose()?,
+                categories: m.categories.map(|_| column(&items, "category")).transpose()?,
                 category_count: m.categories.unwrap_or(0),
                 content: m.content.map(|dim| dense("content.parquet", dim)).transpose()?,
                 themes: themes.map(|t| t.into_iter().map(|t| t as u16).collect()),
@@ -312,7 +310,7 @@ impl Store {
                 behaviours: m.behaviour_names.len(),
             },
             user_ids,
-            item_ids: self.column(&items, "id")?,
+            item_ids: column(&items, "id")?,
             behaviour_names: m.behaviour_names.clone(),
             dropped: m.dropped.clone(),
             ticks_per_second: m.ticks_per_second,
@@ -329,10 +327,11 @@ impl Store {
         }
         TableReader::open(&path)
     }
+}
 
-    fn column<T: Kind>(&self, table: &TableReader, name: &str) -> Result<Vec<T>> {
-        if table.blocks() == 0 { Ok(Vec::new()) } else { table.read(0, &[name])?.values(name) }
-    }
+/// A column of a table of one block.
+fn column<T: Kind>(table: &TableReader, name: &str) -> Result<Vec<T>> {
+    if table.blocks() == 0 { Ok(Vec::new()) } else { table.read(0, &[name])?.values(name) }
 }
 
 fn impressions_of(columns: &Block<'_>) -> Result<Vec<Impression>> {

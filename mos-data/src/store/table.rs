@@ -89,12 +89,11 @@ impl TableWriter {
     pub(super) fn write(&mut self, block: Vec<Column>) -> Result<()> {
         let refuse = |e: &dyn std::fmt::Display| Error::file(&self.file, e, "is the disk full?");
         let batch = RecordBatch::try_from_iter(block).map_err(|e| refuse(&e))?;
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => {
-                let file = File::create(&self.file).map_err(|e| refuse(&e))?;
-                ArrowWriter::try_new(file, batch.schema(), Some(properties())).map_err(|e| refuse(&e))?
-            }
+        let mut writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let file = File::create(&self.file).map_err(|e| refuse(&e))?;
+            ArrowWriter::try_new(file, batch.schema(), Some(properties())).map_err(|e| refuse(&e))?
         };
         writer.write(&batch).and_then(|()| writer.flush()).map_err(|e| refuse(&e))?;
         self.writer = Some(writer);

@@ -53,6 +53,7 @@ struct Place {
 
 /// Optional columns.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools)] // one for each
 struct Has {
     ratings: bool,
     sessions: bool,
