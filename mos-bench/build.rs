@@ -1,4 +1,4 @@
-//! Tells the program which commit it is built from.
+//! Tells the program which commit it is built from, and by which compiler.
 
 use std::{path::Path, process::Command};
 
@@ -17,6 +17,10 @@ fn main() {
     let own = root.join(".git").exists();
     let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]).filter(|_| own);
     println!("cargo:rustc-env=MOS_COMMIT={}", commit.unwrap_or_else(|| "unknown".into()));
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output().ok().filter(|o| o.status.success());
+    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    println!("cargo:rustc-env=MOS_RUSTC={}", version.unwrap_or_else(|| "unknown".into()));
     // Relative paths: a build folder that is shared or copied between checkouts would otherwise watch another one.
     for file in ["logs/HEAD", "index"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file]).filter(|p| own && root.join(p).exists()) {

@@ -94,9 +94,9 @@ fn step(c: &mut Criterion) {
                     let grads = RowGrads::new(items, WIDTH, &pairs);
                     let scale = black_box(grads.squares()) as f32;
                     if dense {
-                        tables.update_dense(table, &grads, scale, &Adam::default(), 1);
+                        tables.update_dense(table, &grads, scale, 0.0, &Adam::default(), 1);
                     } else {
-                        tables.update(table, &grads, scale, &Adam::default(), 1);
+                        tables.update(table, &grads, scale, 0.0, &Adam::default(), 1);
                     }
                 });
             });

@@ -1,8 +1,11 @@
 //! What every registered plug-in must satisfy, alone and inside every mixture.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use mos_core::{CtrModel, HeadConfig, ModelConfig, ParamId, Result, TrainConfig, checkpoint};
@@ -116,36 +119,49 @@ pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::r
     gradients(model(11), &all).map_err(|e| say(&e))?;
 
     let config = TrainConfig::default();
-    let train = |threads: usize| -> std::result::Result<Vec<f32>, String> {
+    let path = std::env::temp_dir().join(format!("mos-{}-{}.safetensors", std::process::id(), unique()));
+    let train = |threads: usize, interrupted: bool| -> std::result::Result<Vec<f32>, String> {
         let pool = rayon_pool(threads)?;
         pool.install(|| {
-            let mut m = model(11).map_err(wrap)?;
+            let mut m = model(11)?;
             for step in 0..6 {
-                m.train_step(&batch(&[9, 2, 14, 0, 5, 8, 1, 6], step), &config, 6, 3).map_err(wrap)?;
+                if step == 3 && interrupted {
+                    m.prepare_scoring();
+                    checkpoint::training::save(&m, None, &path, nothing())?;
+                    m = model(11)?;
+                    checkpoint::training::load(&mut m, &path)?;
+                }
+                m.train_step(&batch(&[9, 2, 14, 0, 5, 8, 1, 6], step), &config, 6, 3)?;
             }
             m.prepare_scoring();
-            m.score(&all).map_err(wrap)
+            m.score(&all)
         })
+        .map_err(wrap)
     };
-    let one = train(1)?;
-    if one != train(3)? {
+    let one = train(1, false)?;
+    if one != train(3, false)? {
         return Err(say("training depends on the number of threads"));
+    }
+    let resumed = train(1, true);
+    let _ = std::fs::remove_file(&path);
+    if one != resumed? {
+        return Err(say(
+            "a training that goes on from a checkpoint ends elsewhere: state outside parameters and buffers?",
+        ));
     }
     if one == scores {
         return Err(say("training changes nothing"));
     }
-    let path = std::env::temp_dir().join(format!("mos-{}-{}.safetensors", std::process::id(), unique()));
     for step in 0..3 {
         subject.train_step(&batch(&[9, 2, 14, 5], step), &config, 3, 3).map_err(wrap)?;
     }
     subject.prepare_scoring();
     let wanted = subject.score(&all).map_err(wrap)?;
-    let round = checkpoint::save(&subject, &path, std::collections::HashMap::<String, String>::new())
-        .and_then(|()| {
-            let mut other = model(99)?;
-            checkpoint::load(&mut other, &path)?;
-            other.score(&all)
-        });
+    let round = checkpoint::save(&subject, &path, nothing()).and_then(|()| {
+        let mut other = model(99)?;
+        checkpoint::load(&mut other, &path)?;
+        other.score(&all)
+    });
     let _ = std::fs::remove_file(&path);
     if round.map_err(wrap)? != wanted {
         return Err(say("a checkpoint does not bring the scores back"));
@@ -181,6 +197,10 @@ fn shared_histories(model: &CtrModel) -> std::result::Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn nothing() -> HashMap<String, String> {
+    HashMap::new()
 }
 
 /// A number that no other check of this process has.

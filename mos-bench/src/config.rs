@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     settings::{Settings, with},
+    stopping::{Plateau, StopOn},
     tune::Tune,
 };
 
@@ -54,14 +55,33 @@ pub struct Experiment {
     pub batch: usize,
     /// Passes over the training samples.
     pub epochs: usize,
-    /// Validations in each epoch; the best by AUC + gAUC is tested.
+    /// Validations in each epoch; the weights of the best are tested.
     pub validations: usize,
+    /// Which validation is the best.
+    #[serde(default)]
+    pub stop_on: StopOn,
+    /// Validations without a better one after which a training stops; 0: it never stops before its last epoch.
+    #[serde(default)]
+    pub patience: u64,
+    /// At most this many validation samples and as many test samples, evenly from the split, for a quick look; the card counts
+    /// what is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_scored: Option<usize>,
+    /// Validations from one checkpoint of a training to the next.
+    #[serde(default = "one")]
+    pub checkpoint_every: u64,
+    /// Keep the model of each training in the run folder.
+    #[serde(default)]
+    pub keep_models: bool,
     /// Features and head.
     #[serde(default)]
     pub model: ModelConfig,
     /// Optimizer.
     #[serde(default)]
     pub train: TrainConfig,
+    /// Learning-rate decay where validations no longer get better.
+    #[serde(default)]
+    pub plateau: Plateau,
     /// Settings of single rows, by `<encoder>-<mixture>` as tuning finds them, or by `<encoder>` for all rows around it; see
     /// [`Settings`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -115,6 +135,10 @@ fn yes() -> bool {
     true
 }
 
+fn one() -> u64 {
+    1
+}
+
 impl Experiment {
     /// The quick tour: the comparison on synthetic data, sized for five minutes on 2 cores.
     pub fn quick() -> Self {
@@ -134,8 +158,14 @@ impl Experiment {
             batch: 512,
             epochs: 5,
             validations: 1,
+            stop_on: StopOn::default(),
+            patience: 0,
+            max_scored: None,
+            checkpoint_every: 1,
+            keep_models: false,
             model: ModelConfig::default(),
             train: TrainConfig { adam: Adam { lr: 6e-3, ..Adam::default() }, ..TrainConfig::default() },
+            plateau: Plateau::default(),
             settings: BTreeMap::new(),
             tune: None,
         }
@@ -218,11 +248,15 @@ impl Experiment {
             || self.epochs == 0
             || self.validations == 0
             || self.max_length == 0
+            || self.checkpoint_every == 0
+            || self.max_scored == Some(0)
         {
             bail!(
-                "encoders, mixtures, seeds, batch, epochs, validations and max_length must not be empty or 0"
+                "encoders, mixtures, seeds, batch, epochs, validations, checkpoint_every, max_scored and max_length must not \
+                 be empty or 0"
             );
         }
+        self.plateau.check()?;
         self.model.check()?;
         self.train.check()?;
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
@@ -292,6 +326,16 @@ impl Experiment {
     pub fn load(&self) -> anyhow::Result<(Dataset, HeldOut)> {
         let task = self.task.clone().map_or_else(|| self.data.task(), Ok)?;
         let mut data = prepare(self.data.load()?, &task)?;
+        if let Some(most) = self.max_scored {
+            let left = thin(&mut data.splits.valid, most) + thin(&mut data.splits.test, most);
+            if let Some(clicks) = &mut data.bayes_test {
+                thin(clicks, most);
+            }
+            if left > 0 {
+                let what = "validation and test samples left out for a quick look".to_owned();
+                data.card.dropped.insert(what, left as u64);
+            }
+        }
         let parts = [&data.splits.train, &data.splits.valid, &data.splits.test];
         let long = parts.into_iter().flatten().filter(|s| s.end as usize > self.max_length).count();
         if long > 0 {
@@ -413,6 +457,20 @@ fn merge(table: &mut toml::Table, over: toml::Table) {
             }
         }
     }
+}
+
+/// Keeps at most `most`, evenly; how many were left out.
+fn thin<T>(all: &mut Vec<T>, most: usize) -> usize {
+    let (n, mut next) = (all.len(), 0);
+    if n > most {
+        all.retain(|_| {
+            let at = next;
+            next += 1;
+            // The first of each of `most` nearly equal pieces.
+            at == 0 || at * most / n > (at - 1) * most / n
+        });
+    }
+    n - all.len()
 }
 
 /// The dotted name of a number that is not finite: JSON, in which a configuration is hashed, has none.

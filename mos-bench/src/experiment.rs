@@ -1,8 +1,9 @@
-//! Runs an experiment: every cell with every seed, side by side, into a run folder.
+//! The grid of an experiment: every row with every seed, trained side by side into a run folder, and what it amounts to.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -10,143 +11,410 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
 use mos_data::{Dataset, Sample};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::{
     config::{Experiment, HeldOut, Row},
-    folder::{COMMIT, Folder},
+    environment::environment,
+    folder::{COMMIT, Finished, Folder},
     metrics::{GroupedAuc, auc},
     progress::Progress,
-    results::{Cell, DataRecord, Results, RunRecord, Speed},
-    routing,
+    results::{Cell, DataRecord, Results, Speed},
+    routing::{self, RoutingRecord},
     settings::Settings,
     stats::{bootstrap_users, resamples},
     tables,
     train::{Trial, View, columns, test_record},
+    training::Validation,
 };
 
-struct Job<'a> {
-    name: String,
-    of: &'a Trained<'a>,
-    seed: u64,
+/// The rows of an experiment on its data, and all that has to be trained for them.
+#[derive(Debug)]
+pub struct Grid<'a> {
+    experiment: &'a Experiment,
+    data: &'a Dataset,
+    held_out: &'a HeldOut,
+    rows: Vec<Trained<'a>>,
 }
 
 /// A row that is trained: its names in the table, and its trial.
+#[derive(Debug)]
 struct Trained<'a> {
     encoder: String,
     mixture: String,
     trial: Trial<'a>,
 }
 
-impl Trained<'_> {
-    fn name(&self, experiment: &Experiment) -> String {
-        experiment.training(&self.encoder, &self.mixture, self.trial.experiment.max_length)
+/// One training: a row with a seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    of: &'a Experiment,
+    row: &'a Trained<'a>,
+    seed: u64,
+}
+
+impl Job<'_> {
+    /// Encoder, or the name of a control row.
+    pub fn encoder(&self) -> &str {
+        &self.row.encoder
+    }
+
+    /// Mixture.
+    pub fn mixture(&self) -> &str {
+        &self.row.mixture
+    }
+
+    /// Seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Name of its files, without the seed.
+    pub fn name(&self) -> String {
+        self.of.training(&self.row.encoder, &self.row.mixture, self.length())
+    }
+
+    /// Behaviours that a history keeps.
+    fn length(&self) -> usize {
+        self.row.trial.experiment.max_length
+    }
+
+    /// How it is trained.
+    pub fn trial(&self) -> &Trial<'_> {
+        &self.row.trial
+    }
+
+    /// The validations as lines of `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// None in practice: they are plain data.
+    pub fn lines(&self, validations: &[Validation]) -> anyhow::Result<String> {
+        #[derive(Serialize)]
+        struct Line<'l> {
+            encoder: &'l str,
+            mixture: &'l str,
+            max_length: usize,
+            seed: u64,
+            #[serde(flatten)]
+            validation: &'l Validation,
+        }
+        let (encoder, mixture, max_length, seed) = (self.encoder(), self.mixture(), self.length(), self.seed);
+        let line = |validation| {
+            Ok(serde_json::to_string(&Line { encoder, mixture, max_length, seed, validation })? + "\n")
+        };
+        validations.iter().map(line).collect()
     }
 }
 
-/// Builds every model of the table once, so that an option that does not fit is found before anything is trained.
-///
-/// # Errors
-/// Options that do not exist, or do not fit the data.
-pub fn try_models(experiment: &Experiment, data: &Dataset, registry: &Registry) -> anyhow::Result<()> {
-    for Trained { encoder, mixture, trial } in trials(experiment, data, registry)? {
-        trial.model(experiment.seeds[0]).with_context(|| format!("{encoder} x {mixture}"))?;
+impl fmt::Display for Job<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.encoder(), self.mixture())?;
+        if self.length() != self.of.max_length {
+            write!(f, "-L{}", self.length())?;
+        }
+        write!(f, "/{}", self.seed)
     }
-    Ok(())
 }
 
-/// Trains whatever is not finished, writes results and tables, and returns the results.
-///
-/// # Errors
-/// Names that do not exist, training that leaves the finite numbers, files that cannot be written, a folder that was filled
-/// from other data.
-pub fn run(
-    experiment: &Experiment,
-    data: &Dataset,
-    held_out: &HeldOut,
-    registry: &Registry,
-    folder: &Folder,
-) -> anyhow::Result<Results> {
-    let trials = trials(experiment, data, registry)?;
-    let mut jobs = Vec::new();
-    let mut records: BTreeMap<(String, u64), RunRecord> = BTreeMap::new();
-    let mut commits = BTreeSet::new();
-    for of in &trials {
-        let name = of.name(experiment);
-        for seed in &experiment.seeds {
-            match folder.finished(&name, *seed, data, held_out.samples().len())? {
-                Some((record, commit)) => {
-                    records.insert((name.clone(), *seed), record);
-                    commits.insert(commit);
-                }
-                None => jobs.push(Job { name: name.clone(), of, seed: *seed }),
+/// What trainings found, by the name of their files and their seed.
+pub type Records = BTreeMap<(String, u64), Finished>;
+
+impl<'a> Grid<'a> {
+    /// The grid of `experiment`.
+    ///
+    /// # Errors
+    /// Settings of a row that do not fit the experiment.
+    pub fn new(
+        experiment: &'a Experiment,
+        data: &'a Dataset,
+        held_out: &'a HeldOut,
+        registry: &'a Registry,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { experiment, data, held_out, rows: trials(experiment, data, registry)? })
+    }
+
+    /// Every training, in the order of the table.
+    pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
+        self.rows.iter().flat_map(|row| self.jobs_of(row))
+    }
+
+    fn jobs_of<'g>(&'g self, row: &'g Trained<'a>) -> impl Iterator<Item = Job<'g>> {
+        let of = self.experiment;
+        of.seeds.iter().map(move |seed| Job { of, row, seed: *seed })
+    }
+
+    /// Builds every model once, so that an option that does not fit is found before anything is trained.
+    ///
+    /// # Errors
+    /// Options that do not exist, or do not fit the data.
+    pub fn try_models(&self) -> anyhow::Result<()> {
+        for row in &self.rows {
+            let tried = row.trial.model(self.experiment.seeds[0]);
+            tried.with_context(|| format!("{} x {}", row.encoder, row.mixture))?;
+        }
+        Ok(())
+    }
+
+    /// Trains whatever of the folder's part is not finished.
+    ///
+    /// # Errors
+    /// Files that cannot be written, a folder that was filled from other data or by another configuration.
+    pub fn train(&self, folder: &Folder, quiet: bool) -> anyhow::Result<()> {
+        let mine = |(number, _): &(usize, Job<'_>)| folder.shard().is_none_or(|s| s.has(*number));
+        let (mut open, mut others) = (Vec::new(), BTreeSet::new());
+        for (_, job) in self.jobs().enumerate().filter(mine) {
+            match self.finished_in(folder, job)? {
+                Some(finished) => others.extend(finished.commits),
+                None => open.push(job),
             }
         }
-    }
-    if commits.iter().any(|c| c != COMMIT || c == "unknown" || c.ends_with("-dirty")) {
-        eprintln!("warning: some trainings were made by commit {commits:?}, this is {COMMIT}");
-    }
-    if !jobs.is_empty() {
-        commits.insert(COMMIT.to_owned());
-    }
-    folder.keep_test(data, held_out)?;
-    train_all(&jobs, data, held_out, folder, &mut records)?;
-    let mut cells = Vec::new();
-    let progress = Progress::new("timing", trials.len() as u64);
-    let mut routing = Vec::new();
-    for of in &trials {
-        let (name, trial) = (of.name(experiment), &of.trial);
-        let runs = experiment.seeds.iter().filter_map(|s| records.remove(&(name.clone(), *s))).collect();
-        let full = trial.view == View::Full;
-        cells.push(Cell {
-            max_length: trial.experiment.max_length,
-            variant: experiment.variants.get(&of.mixture).cloned(),
-            settings: if full { experiment.own_settings(&of.encoder, &of.mixture) } else { Settings::new() },
-            ..Cell::new(&of.encoder, &of.mixture, runs, Some(speed(trial)?))
-        });
-        for seed in &experiment.seeds {
-            routing.extend(folder.routing(&name, *seed)?);
+        if others.iter().any(|c| c != COMMIT || c == "unknown" || c.ends_with("-dirty")) {
+            let warning = format!("warning: some trainings were made by commit {others:?}, this is {COMMIT}");
+            folder.log().note(&warning);
+            eprintln!("{warning}");
         }
-        progress.tick();
+        folder.keep_test(self.data, self.held_out)?;
+        folder.log().note(&format!("{} trainings to do", open.len()));
+        self.train_all(&open, folder, quiet)
     }
-    progress.finish();
-    if experiment.controls {
-        cells.extend(unlearned(experiment, data, held_out));
+
+    /// Works through the jobs with one thread each, as many at a time as there are threads.
+    fn train_all(&self, jobs: &[Job<'_>], folder: &Folder, quiet: bool) -> anyhow::Result<()> {
+        let workers = rayon::current_num_threads().min(jobs.len());
+        let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
+        let total = jobs.iter().map(|j| j.trial().validations()).sum();
+        let progress = Progress::new("training", total, quiet);
+        let next = AtomicUsize::new(0);
+        let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+        let stop = || failed.lock().is_ok_and(|f| f.is_some());
+        let work = || -> anyhow::Result<()> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if stop() {
+                    break;
+                }
+                progress.at(job.to_string());
+                let train = || self.train_one(*job, folder, &progress, &stop);
+                if !pool.install(train).with_context(|| job.to_string())? {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    if let (Err(error), Ok(mut failed)) = (work(), failed.lock()) {
+                        failed.get_or_insert(error);
+                    }
+                });
+            }
+        });
+        progress.finish();
+        failed.into_inner().unwrap_or_default().map_or(Ok(()), Err)
     }
-    let test = held_out.samples();
-    let labels: Vec<f32> = test.iter().map(|s| s.label).collect();
-    let bayes = data.bayes_test.as_ref().map(|b| b.iter().map(|p| *p as f32).collect::<Vec<_>>());
-    let mut results = Results {
-        data: DataRecord {
-            name: data.name.clone(),
-            sha256: data.sha256.clone(),
-            split_sha256: data.split_sha256.clone(),
-            label: data.label,
-            users: data.interactions.users(),
-            items: data.catalog.items - 1,
-            train_samples: data.splits.train.len(),
-            valid_samples: data.splits.valid.len(),
-            test_samples: test.len(),
-            bayes_auc: bayes.and_then(|b| auc(&b, &labels)),
-        },
-        config_sha256: experiment.sha256()?,
-        commit: commits.into_iter().collect::<Vec<_>>().join("+"),
-        seeds: experiment.seeds.clone(),
-        environment: environment(),
-        cells,
-    };
-    results.compare();
-    compare_users(&mut results, experiment, held_out, folder)?;
-    let json = serde_json::to_string_pretty(&results)? + "\n";
-    folder.write("results.json", json.as_bytes())?;
-    if !routing.is_empty() {
-        folder.write("routing.json", (serde_json::to_string_pretty(&routing)? + "\n").as_bytes())?;
+
+    /// Trains and tests one; whether it was finished, and not stopped.
+    fn train_one(
+        &self,
+        job: Job<'_>,
+        folder: &Folder,
+        progress: &Progress,
+        stop: &dyn Fn() -> bool,
+    ) -> anyhow::Result<bool> {
+        let name = job.name();
+        let mut training = folder.begin(&name, &job.row.trial, job.seed)?;
+        let mut done = training.validations().len() as u64;
+        if done > 0 {
+            folder.log().note(&format!("{job} goes on after {done} validations"));
+        }
+        progress.add(done);
+        folder.keep_validations(&name, job.seed, &job.lines(training.validations())?)?;
+        while training.advance()?.is_some() {
+            done += 1;
+            folder.keep_validations(&name, job.seed, &job.lines(training.validations())?)?;
+            if done.is_multiple_of(self.experiment.checkpoint_every) {
+                folder.keep_checkpoint(&name, &training)?;
+            }
+            progress.add(1);
+            if stop() {
+                return Ok(false);
+            }
+        }
+        let fitted = training.finish();
+        progress.add(job.trial().validations().saturating_sub(done));
+        if self.experiment.keep_models {
+            folder.keep_model(&name, job.trial(), &fitted)?;
+        }
+        let names = (job.encoder(), job.mixture(), job.seed);
+        let routing = routing::record(job.trial(), fitted.model(), names, self.held_out.samples())?;
+        folder.keep_routing(&name, job.seed, routing.as_ref())?;
+        let trouble = fitted.trouble().map(ToString::to_string);
+        let commits = fitted.commits().clone();
+        let (record, scores) = job.trial().test(fitted, self.held_out)?;
+        folder.keep(&name, self.data, commits, &record, &scores)?;
+        let figure = |value: Option<f64>| value.map_or("undefined".to_owned(), |v| format!("{v:.5}"));
+        if let Some(stopping) = record.stopping {
+            let said = format!(
+                "{job}: {stopping}: {} at step {}; test AUC {}",
+                figure(record.valid),
+                record.best_step,
+                figure(record.auc)
+            );
+            folder.log().note(&said);
+            if let Some(trouble) = trouble {
+                folder.log().note(&format!("{job}: {trouble}"));
+                progress.say(&format!("warning: {job}: {trouble}; the best weights until then are tested"));
+            }
+        }
+        Ok(true)
     }
-    folder.write("tables.md", tables::markdown(&results, &routing).as_bytes())?;
-    Ok(results)
+
+    /// A training as a folder holds it; `None` if it is not finished.
+    ///
+    /// # Errors
+    /// A training that is damaged, or was made from other data or by another configuration.
+    pub fn finished_in(&self, folder: &Folder, job: Job<'_>) -> anyhow::Result<Option<Finished>> {
+        folder.finished(&job.name(), job.seed, self.data)
+    }
+
+    /// The trainings that a folder holds, and those that it lacks.
+    ///
+    /// # Errors
+    /// A training that is damaged, or was made from other data or by another configuration.
+    pub fn finished(&self, folder: &Folder) -> anyhow::Result<(Records, Vec<Job<'_>>)> {
+        let (mut records, mut missing) = (BTreeMap::new(), Vec::new());
+        for job in self.jobs() {
+            match self.finished_in(folder, job)? {
+                Some(finished) => drop(records.insert((job.name(), job.seed), finished)),
+                None => missing.push(job),
+            }
+        }
+        Ok((records, missing))
+    }
+
+    /// Measures the speed of each row, writes results, metrics and tables of a folder in which every training is finished, and
+    /// returns the results.
+    ///
+    /// # Errors
+    /// A training that is missing or damaged, files that cannot be written.
+    pub fn conclude(&self, folder: &Folder, quiet: bool) -> anyhow::Result<Results> {
+        let (records, missing) = self.finished(folder)?;
+        if let Some(first) = missing.first() {
+            bail!(
+                "{}: {} of its trainings are missing, {first} first",
+                folder.path().display(),
+                missing.len()
+            );
+        }
+        let progress = Progress::new("timing", self.rows.len() as u64, quiet);
+        let timed = |row: &Trained<'_>| {
+            let speed = speed(&row.trial);
+            progress.add(1);
+            speed.map(Some)
+        };
+        let speeds = self.rows.iter().map(timed).collect::<anyhow::Result<Vec<_>>>()?;
+        progress.finish();
+        let results = self.results(folder, &records, &speeds)?;
+        let lines = self.jobs().map(|job| folder.validations(&job.name(), job.seed));
+        folder.write("metrics.jsonl", lines.collect::<anyhow::Result<String>>()?.as_bytes())?;
+        let json = serde_json::to_string_pretty(&results)? + "\n";
+        folder.write("results.json", json.as_bytes())?;
+        let routing = self.routing(folder)?;
+        if !routing.is_empty() {
+            folder.write("routing.json", (serde_json::to_string_pretty(&routing)? + "\n").as_bytes())?;
+        }
+        folder.write("tables.md", tables::markdown(&results, &routing).as_bytes())?;
+        folder.log().note("results.json is written");
+        Ok(results)
+    }
+
+    /// What the records of all trainings and the scores in the folder amount to; `speeds` of each row where it was measured.
+    ///
+    /// # Errors
+    /// Scores that cannot be read.
+    pub fn results(
+        &self,
+        folder: &Folder,
+        records: &Records,
+        speeds: &[Option<Speed>],
+    ) -> anyhow::Result<Results> {
+        let (experiment, data, held_out) = (self.experiment, self.data, self.held_out);
+        let mut cells = Vec::new();
+        for (row, speed) in self.rows.iter().zip(speeds) {
+            let runs = self.jobs_of(row).filter_map(|job| records.get(&(job.name(), job.seed)));
+            let runs = runs.map(|finished| finished.record.clone()).collect();
+            let full = row.trial.view == View::Full;
+            cells.push(Cell {
+                max_length: row.trial.experiment.max_length,
+                variant: experiment.variants.get(&row.mixture).cloned(),
+                settings: if full {
+                    experiment.own_settings(&row.encoder, &row.mixture)
+                } else {
+                    Settings::new()
+                },
+                ..Cell::new(&row.encoder, &row.mixture, runs, *speed)
+            });
+        }
+        if experiment.controls {
+            cells.extend(unlearned(experiment, data, held_out));
+        }
+        let test = held_out.samples();
+        let labels: Vec<f32> = test.iter().map(|s| s.label).collect();
+        let bayes = data.bayes_test.as_ref().map(|b| b.iter().map(|p| *p as f32).collect::<Vec<_>>());
+        let commits: BTreeSet<&str> =
+            records.values().flat_map(|finished| &finished.commits).map(String::as_str).collect();
+        let mut results = Results {
+            data: DataRecord {
+                name: data.name.clone(),
+                sha256: data.sha256.clone(),
+                split_sha256: data.split_sha256.clone(),
+                label: data.label,
+                users: data.interactions.users(),
+                items: data.catalog.items - 1,
+                train_samples: data.splits.train.len(),
+                valid_samples: data.splits.valid.len(),
+                test_samples: test.len(),
+                bayes_auc: bayes.and_then(|b| auc(&b, &labels)),
+            },
+            config_sha256: experiment.sha256()?,
+            commit: commits.into_iter().collect::<Vec<_>>().join("+"),
+            seeds: experiment.seeds.clone(),
+            environment: environment(),
+            cells,
+        };
+        results.compare();
+        compare_users(&mut results, experiment, held_out, folder)?;
+        Ok(results)
+    }
+
+    /// What the trained routers do, as their records in the folder say.
+    ///
+    /// # Errors
+    /// A record that is damaged.
+    pub fn routing(&self, folder: &Folder) -> anyhow::Result<Vec<RoutingRecord>> {
+        let all = self.jobs().map(|job| folder.routing(&job.name(), job.seed));
+        Ok(all.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// The data.
+    pub fn data(&self) -> &Dataset {
+        self.data
+    }
+
+    /// The test samples.
+    pub fn held_out(&self) -> &HeldOut {
+        self.held_out
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 /// Every row that is trained.
@@ -176,68 +444,6 @@ fn trials<'a>(
         }
     }
     Ok(out)
-}
-
-/// Works through the jobs with one thread each, as many at a time as there are threads.
-fn train_all(
-    jobs: &[Job<'_>],
-    data: &Dataset,
-    held_out: &HeldOut,
-    folder: &Folder,
-    records: &mut BTreeMap<(String, u64), RunRecord>,
-) -> anyhow::Result<()> {
-    let workers = rayon::current_num_threads().min(jobs.len());
-    let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
-    let progress = Progress::new("training", jobs.iter().map(|j| j.of.trial.validations()).sum());
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, RunRecord)>> = Mutex::new(Vec::new());
-    let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-    let stop = || failed.lock().is_ok_and(|f| f.is_some());
-    let work = || -> anyhow::Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if stop() {
-                break;
-            }
-            progress.at(format!("{} seed {}", job.name, job.seed));
-            let tick = || {
-                progress.tick();
-                !stop()
-            };
-            let Trained { encoder, mixture, trial } = job.of;
-            let trained = pool.install(|| {
-                let Some(fitted) = trial.fit(job.seed, &tick)? else { return Ok(None) };
-                let names = (encoder.as_str(), mixture.as_str(), job.seed);
-                let routing = routing::record(trial, fitted.model(), names, held_out.samples())?;
-                folder.keep_routing(&job.name, job.seed, routing.as_ref())?;
-                trial.test(fitted, held_out).map(Some)
-            });
-            let trained = trained.with_context(|| format!("{}, seed {}", job.name, job.seed))?;
-            let Some((record, scores)) = trained else { break };
-            folder.keep(&job.name, data, &record, &scores)?;
-            if let (Ok(mut done), Some(at)) = (done.lock(), jobs.iter().position(|j| std::ptr::eq(j, job))) {
-                done.push((at, record));
-            }
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                if let (Err(error), Ok(mut failed)) = (work(), failed.lock()) {
-                    failed.get_or_insert(error);
-                }
-            });
-        }
-    });
-    progress.finish();
-    if let Ok(Some(error)) = failed.into_inner() {
-        return Err(error);
-    }
-    for (at, record) in done.into_inner().unwrap_or_default() {
-        records.insert((jobs[at].name.clone(), jobs[at].seed), record);
-    }
-    Ok(())
 }
 
 /// Fills the differences to the plain encoder with their intervals over users.
@@ -326,21 +532,4 @@ fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
     let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 1).map(|_| ()))?;
     model.prepare_scoring();
     Ok(Speed { train, score: median(&mut || model.score(&batch).map(|_| ()))? })
-}
-
-/// What the figures may depend on beyond data, configuration and commit: bits are the same for any number of threads, but
-/// matrix products use what the processor offers.
-fn environment() -> BTreeMap<String, String> {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|l| l.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    let all = [
-        ("mos", env!("CARGO_PKG_VERSION").to_owned()),
-        ("threads", rayon::current_num_threads().to_string()),
-        ("os", std::env::consts::OS.to_owned()),
-        ("arch", std::env::consts::ARCH.to_owned()),
-        ("cpu", cpu.unwrap_or_else(|| "unknown".into())),
-    ];
-    all.map(|(k, v)| (k.to_owned(), v)).into()
 }

@@ -1,93 +1,181 @@
-//! The run folder: what is written where, and what is read back when a run is resumed.
+//! The run folder: what is written where, and what is read back when a run is resumed, merged or verified.
 //!
-//! It holds `config.toml` (resolved), `card.json` (the data), one record and one file of test scores for each finished training
-//! in `trainings/`, `test.csv` (the samples that the scores belong to), `results.json`, `routing.json`, `tables.md` and
-//! `report.html`. A training is repeatable to the
-//! bit, so an interrupted run only repeats what was unfinished.
+//! | file | content |
+//! | --- | --- |
+//! | `config.toml` | the resolved configuration |
+//! | `shard.txt` | which part of the trainings it holds, where it is not all of them |
+//! | `env.json`, `log.txt` | what the last process ran on; what all of them said |
+//! | `card.json`, `test.csv` | the data card; the test samples in raw ids |
+//! | `checkpoints/` | trainings that have begun |
+//! | `trainings/` | of each: `.jsonl` its validations, `.f32` its test scores, `.routing.json` what its router does, `.json` its record, written last |
+//! | `models/` | the trained models, where they are kept |
+//! | `results.json`, `metrics.jsonl`, `routing.json`, `tables.md`, `report.html` | what came of it |
+//!
+//! Every file is written beside its place and renamed. A training is repeatable to the bit, so a run that was interrupted
+//! at any moment goes on from its checkpoints and ends as if it had not been.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
 
 use anyhow::{Context as _, bail, ensure};
-use mos_data::Dataset;
+use mos_data::{Dataset, rng::hex};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     config::{Experiment, HeldOut},
+    log::Log,
+    model_folder,
     results::RunRecord,
     routing::RoutingRecord,
+    shard::Shard,
+    train::Trial,
+    training::{Fitted, Training},
 };
 
-/// A run folder that is known to be writable.
-#[derive(Clone, Debug)]
+/// A run folder that is known to be writable, and that no other process works on.
+#[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     config_sha256: String,
+    shard: Option<Shard>,
+    log: Log,
     /// Whether this run began it, rather than resumed it.
     fresh: bool,
     /// Folders that were made for it, outermost first.
     made: Vec<PathBuf>,
+    /// Held until the process ends, however it ends.
+    _lock: File,
 }
 
 /// A finished training, and what it was made from.
-#[derive(Debug, Serialize, Deserialize)]
-struct Finished {
-    commit: String,
-    config_sha256: String,
-    data_sha256: String,
-    split_sha256: String,
-    record: RunRecord,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Commits of the programs that worked on it.
+    pub commits: BTreeSet<String>,
+    /// Hash of the resolved configuration.
+    pub config_sha256: String,
+    /// Hash of the log.
+    pub data_sha256: String,
+    /// Hash of the samples.
+    pub split_sha256: String,
+    /// Hash of the test scores.
+    pub scores_sha256: String,
+    /// What it found.
+    pub record: RunRecord,
 }
 
 /// The commit that this program was built from.
 pub const COMMIT: &str = env!("MOS_COMMIT");
 
+/// Name of the resolved configuration.
+const CONFIG: &str = "config.toml";
+
+/// Held by whatever writes; see [`finish_writing`].
+static WRITES: RwLock<()> = RwLock::new(());
+
+/// Waits until no file is being written and lets nobody begin another, so that the process can end.
+pub fn finish_writing() {
+    std::mem::forget(WRITES.write().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn writing<T>(work: impl FnOnce() -> T) -> T {
+    let _held = WRITES.read().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
 impl Folder {
-    /// Opens a folder for `experiment`: `out` itself, or the first free `runs/<name>`, `runs/<name>-2`, ...; with
-    /// `resume` the last one that holds this experiment.
+    /// Begins a run: in `out`, or in the first free of `runs/<name>`, `runs/<name>-2`, ...
     ///
     /// # Errors
-    /// A folder that cannot be written, holds another experiment, or (without `resume`) is taken; nothing to resume.
-    pub fn open(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
+    /// A folder that cannot be written, or holds a run already.
+    pub fn create(experiment: &Experiment, out: Option<&Path>, shard: Option<Shard>) -> anyhow::Result<Self> {
         let text = toml::to_string_pretty(experiment)?;
-        let path = match (out, resume) {
+        let path = match (out, shard) {
             (Some(path), _) => path.to_owned(),
-            (None, true) => last_of(&experiment.name, &text)?,
-            (None, false) => next_of(&experiment.name)?,
+            (None, None) => next_of(&experiment.name)?,
+            (None, Some(shard)) => {
+                next_of(&format!("{}-{}", experiment.name, shard.to_string().replace('/', "of")))?
+            }
         };
         let place = path.display();
-        let holds_run = path.join("config.toml").exists();
-        if resume && !holds_run {
-            bail!("{place}: holds no run to resume; leave --resume out to start one");
+        if path.join(CONFIG).exists() {
+            bail!(
+                "{place}: holds a run already; mos-bench resume {place} finishes it, --out names another place"
+            );
         }
-        if !resume && holds_run {
-            bail!("{place}: holds a run already; add --resume to finish it, or name another --out");
-        }
-        if resume && std::fs::read_to_string(path.join("config.toml"))? != text {
-            bail!("{place}: belongs to another configuration; resume needs the same one");
-        }
-        for output in ["results.json", "tables.md", "test.csv", "card.json", "report.html"] {
+        for output in ["results.json", "metrics.jsonl", "tables.md", "test.csv"] {
             ensure!(!path.join(output).is_dir(), "{place}/{output}: a folder is in the way");
         }
-        let trainings = path.join("trainings");
-        let mut made: Vec<PathBuf> = trainings
+        let mut made: Vec<PathBuf> = path
+            .join("trainings")
             .ancestors()
             .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
             .map(Into::into)
             .collect();
         made.reverse();
-        if out.is_none() && !resume {
+        if out.is_none() {
             made.insert(0, path.clone());
         }
-        std::fs::create_dir_all(&trainings).with_context(|| place.to_string())?;
-        let folder = Self { path, config_sha256: experiment.sha256()?, fresh: !resume, made };
-        folder.write("config.toml", text.as_bytes())?;
+        made.push(path.join("checkpoints"));
+        let mut folder = Self::at(path, experiment, shard)?;
+        (folder.made, folder.fresh) = (made, true);
+        if let Some(shard) = shard {
+            folder.write("shard.txt", format!("{shard}\n").as_bytes())?;
+        }
+        folder.write(CONFIG, text.as_bytes())?;
         Ok(folder)
     }
 
-    /// Takes back what [`Self::open`] made, before anything was trained. A run that is resumed keeps what it has.
+    /// Takes up the run in a folder.
+    ///
+    /// # Errors
+    /// A folder that holds no run, or one that another process works on.
+    pub fn open(path: &Path) -> anyhow::Result<(Experiment, Self)> {
+        let config = path.join(CONFIG);
+        ensure!(config.exists(), "{}: holds no run: there is no {CONFIG} in it", path.display());
+        let experiment = Experiment::read(Some(&config), &[], &[])?;
+        let shard = path.join("shard.txt");
+        let shard = match std::fs::read_to_string(&shard) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            read => Some(
+                read.map_err(Into::into)
+                    .and_then(|text| text.trim().parse())
+                    .with_context(|| shard.display().to_string())?,
+            ),
+        };
+        let folder = Self::at(path.to_owned(), &experiment, shard)?;
+        Ok((experiment, folder))
+    }
+
+    fn at(path: PathBuf, experiment: &Experiment, shard: Option<Shard>) -> anyhow::Result<Self> {
+        let place = || path.display().to_string();
+        for part in ["trainings", "checkpoints"] {
+            std::fs::create_dir_all(path.join(part)).with_context(place)?;
+        }
+        let lock = File::create(path.join(".lock")).with_context(place)?;
+        // A file system that cannot lock is no reason not to run.
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            bail!("{}: another process works on this run", path.display());
+        }
+        for part in ["", "trainings", "checkpoints"] {
+            remove_halves(&path.join(part)).with_context(place)?;
+        }
+        let log = Log::open(&path.join("log.txt"))?;
+        let config_sha256 = experiment.sha256()?;
+        Ok(Self { path, config_sha256, shard, log, fresh: false, made: Vec::new(), _lock: lock })
+    }
+
+    /// Takes back what [`Self::create`] made, before anything was trained. A run that is resumed keeps what it has.
     pub fn discard(self) {
         if self.fresh {
-            let _ = std::fs::remove_file(self.path.join("config.toml"));
+            for file in [CONFIG, "shard.txt", "log.txt", "env.json", ".lock"] {
+                let _ = std::fs::remove_file(self.path.join(file));
+            }
         }
         // A folder that is not empty stays: there is something of somebody else's in it.
         for made in self.made.iter().rev() {
@@ -100,6 +188,16 @@ impl Folder {
         &self.path
     }
 
+    /// Which part of the trainings it holds, where it is not all of them.
+    pub fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Writes a file beside its place and then renames it, so that a reader never sees half of it.
     ///
     /// # Errors
@@ -107,7 +205,7 @@ impl Folder {
     pub fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
         let path = self.path.join(name);
         let part = self.path.join(format!("{name}.part"));
-        let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, &path));
+        let written = writing(|| std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, &path)));
         if written.is_err() {
             let _ = std::fs::remove_file(&part);
         }
@@ -119,33 +217,24 @@ impl Folder {
     /// # Errors
     /// The file system's.
     pub fn keep_test(&self, data: &Dataset, held_out: &HeldOut) -> anyhow::Result<()> {
-        let mut rows = csv::Writer::from_writer(Vec::new());
-        rows.write_record(["user", "item", "time", "history", "label"])?;
-        for s in held_out.samples() {
-            let (user, item) = (&data.user_ids[s.user as usize], &data.item_ids[s.item as usize]);
-            let numbers = [s.time.to_string(), s.end.to_string(), s.label.to_string()];
-            rows.write_record([user, item, &numbers[0], &numbers[1], &numbers[2]])?;
-        }
-        self.write("test.csv", &rows.into_inner()?)
+        self.write("test.csv", &test_csv(data, held_out)?)
     }
 
-    /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
-    /// which says that both are there.
+    /// Keeps the validations of a training so far, a line of JSON each.
     ///
     /// # Errors
     /// The file system's.
-    pub fn keep(&self, name: &str, data: &Dataset, record: &RunRecord, scores: &[f32]) -> anyhow::Result<()> {
-        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
-        self.write(&format!("trainings/{name}-{}.f32", record.seed), &bytes)?;
-        let finished = Finished {
-            commit: COMMIT.into(),
-            config_sha256: self.config_sha256.clone(),
-            data_sha256: data.sha256.clone(),
-            split_sha256: data.split_sha256.clone(),
-            record: record.clone(),
-        };
-        let json = serde_json::to_string(&finished)?;
-        self.write(&format!("trainings/{name}-{}.json", record.seed), json.as_bytes())
+    pub fn keep_validations(&self, name: &str, seed: u64, lines: &str) -> anyhow::Result<()> {
+        self.write(&format!("trainings/{name}-{seed}.jsonl"), lines.as_bytes())
+    }
+
+    /// The validations of a training, as they were kept.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn validations(&self, name: &str, seed: u64) -> anyhow::Result<String> {
+        let path = self.path.join(format!("trainings/{name}-{seed}.jsonl"));
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
     /// Keeps what a trained router does; to be called before [`Self::keep`].
@@ -170,34 +259,110 @@ impl Folder {
         serde_json::from_slice(&std::fs::read(&path)?).with_context(place).map(Some)
     }
 
-    /// The record of a finished training and the commit that made it; `None` if it is not finished.
+    fn checkpoint(&self, name: &str, seed: u64) -> PathBuf {
+        self.path.join(format!("checkpoints/{name}-{seed}.safetensors"))
+    }
+
+    /// Keeps all that a training goes on from.
     ///
     /// # Errors
-    /// A record that is damaged, or was made from other data.
-    pub fn finished(
+    /// The file system's.
+    pub fn keep_checkpoint(&self, name: &str, training: &Training<'_>) -> anyhow::Result<()> {
+        let path = self.checkpoint(name, training.seed());
+        writing(|| training.save(&path)).with_context(|| path.display().to_string())
+    }
+
+    /// The training as its checkpoint has it; a new one where there is none.
+    ///
+    /// # Errors
+    /// A checkpoint that is damaged or belongs to another model.
+    pub fn begin<'t>(&self, name: &str, trial: &'t Trial<'t>, seed: u64) -> anyhow::Result<Training<'t>> {
+        let path = self.checkpoint(name, seed);
+        if !path.exists() {
+            return Ok(Training::begin(trial, seed)?);
+        }
+        let training = Training::resume(trial, seed, &path);
+        training.with_context(|| format!("{}: delete it to train this from its beginning", path.display()))
+    }
+
+    /// Keeps the trained model as a folder that scores raw ids.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep_model(&self, name: &str, trial: &Trial<'_>, fitted: &Fitted) -> anyhow::Result<()> {
+        let place = self.path.join(format!("models/{name}-{}", fitted.seed()));
+        writing(|| model_folder::keep(&place, trial, fitted))
+    }
+
+    /// Keeps a finished training: its test scores (little-endian `f32`, in the order of the test part) and then its record,
+    /// which says that all is there. Its checkpoint is no longer needed.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep(
         &self,
         name: &str,
-        seed: u64,
         data: &Dataset,
-        samples: usize,
-    ) -> anyhow::Result<Option<(RunRecord, String)>> {
-        let file = format!("trainings/{name}-{seed}.json");
-        if !self.path.join(&file).exists() {
-            return Ok(None);
+        commits: BTreeSet<String>,
+        record: &RunRecord,
+        scores: &[f32],
+    ) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let seed = record.seed;
+        self.write(&format!("trainings/{name}-{seed}.f32"), &bytes)?;
+        let finished = Finished {
+            commits,
+            config_sha256: self.config_sha256.clone(),
+            data_sha256: data.sha256.clone(),
+            split_sha256: data.split_sha256.clone(),
+            scores_sha256: sha256(&bytes),
+            record: record.clone(),
+        };
+        self.write(&format!("trainings/{name}-{seed}.json"), serde_json::to_string(&finished)?.as_bytes())?;
+        self.forget_checkpoint(name, seed);
+        Ok(())
+    }
+
+    fn forget_checkpoint(&self, name: &str, seed: u64) {
+        let _ = std::fs::remove_file(self.checkpoint(name, seed));
+    }
+
+    /// A finished training; `None` if it is not finished.
+    ///
+    /// # Errors
+    /// A record that is damaged, or was made from other data or by another configuration.
+    pub fn finished(&self, name: &str, seed: u64, data: &Dataset) -> anyhow::Result<Option<Finished>> {
+        let Some(finished) = self.record(name, seed)? else { return Ok(None) };
+        let place = format!("{}/trainings/{name}-{seed}.json", self.path.display());
+        ensure!(finished.record.seed == seed, "{place}: it holds seed {}", finished.record.seed);
+        if finished.config_sha256 != self.config_sha256 {
+            bail!("{place}: was trained by another configuration; start a new run");
         }
-        let place = || format!("{}/{file}: delete it to train this again", self.path.display());
-        let Finished { commit, config_sha256, data_sha256, split_sha256, record } =
-            serde_json::from_slice(&std::fs::read(self.path.join(&file))?).with_context(place)?;
-        ensure!(record.seed == seed, "it holds seed {}: {}", record.seed, place());
-        if config_sha256 != self.config_sha256 {
-            bail!("{}/{file}: was trained by another configuration; start a new run", self.path.display());
+        if (&finished.data_sha256, &finished.split_sha256) != (&data.sha256, &data.split_sha256) {
+            bail!("{place}: was trained on other data; start a new run");
         }
-        if (&data_sha256, &split_sha256) != (&data.sha256, &data.split_sha256) {
-            bail!("{}/{file}: was trained on other data; start a new run", self.path.display());
+        let scores = self.path.join(format!("trainings/{name}-{seed}.f32"));
+        let bytes = std::fs::read(&scores).with_context(|| scores.display().to_string())?;
+        if sha256(&bytes) != finished.scores_sha256 {
+            bail!("{place}: its scores are damaged; delete it to train this again");
         }
-        let scores = self.scores(name, seed).with_context(place)?.len();
-        ensure!(scores == samples, "its scores are damaged: {}", place());
-        Ok(Some((record, commit)))
+        // A process that ended between the two.
+        self.forget_checkpoint(name, seed);
+        Ok(Some(finished))
+    }
+
+    /// The record of a finished training as it stands there; `None` if it is not finished.
+    ///
+    /// # Errors
+    /// A record that is damaged.
+    pub fn record(&self, name: &str, seed: u64) -> anyhow::Result<Option<Finished>> {
+        let path = self.path.join(format!("trainings/{name}-{seed}.json"));
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| path.display().to_string())?,
+        };
+        let place = || format!("{}: delete it to train this again", path.display());
+        serde_json::from_slice(&bytes).with_context(place).map(Some)
     }
 
     /// Test scores of a finished training.
@@ -209,6 +374,69 @@ impl Folder {
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         Ok(bytes.chunks(4).filter_map(|b| Some(f32::from_le_bytes(b.try_into().ok()?))).collect())
     }
+
+    /// Copies a finished training of another folder, its record last.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn adopt(&self, from: &Self, name: &str, seed: u64) -> anyhow::Result<()> {
+        for kind in ["jsonl", "f32", "routing.json", "json"] {
+            let file = format!("trainings/{name}-{seed}.{kind}");
+            let path = from.path.join(&file);
+            if kind == "routing.json" && !path.exists() {
+                continue;
+            }
+            self.write(&file, &std::fs::read(&path).with_context(|| path.display().to_string())?)?;
+        }
+        let model = format!("models/{name}-{seed}");
+        if from.path.join(&model).is_dir() {
+            copy_folder(&from.path.join(&model), &self.path.join(&model)).with_context(|| model)?;
+        }
+        Ok(())
+    }
+}
+
+/// The test samples in raw ids.
+pub(crate) fn test_csv(data: &Dataset, held_out: &HeldOut) -> anyhow::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record(["user", "item", "time", "history", "label"])?;
+    for s in held_out.samples() {
+        let (user, item) = (&data.user_ids[s.user as usize], &data.item_ids[s.item as usize]);
+        let numbers = [s.time.to_string(), s.end.to_string(), s.label.to_string()];
+        rows.write_record([user, item, &numbers[0], &numbers[1], &numbers[2]])?;
+    }
+    Ok(rows.into_inner()?)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(bytes);
+    hex(hash)
+}
+
+/// Removes what a process that was killed had not finished writing.
+fn remove_halves(folder: &Path) -> std::io::Result<()> {
+    for file in std::fs::read_dir(folder)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|e| e == "part") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes `runs/<name>`, or the first of `runs/<name>-2`, ... that is free; two starts at one moment get two.
@@ -223,21 +451,4 @@ fn next_of(name: &str) -> anyhow::Result<PathBuf> {
         }
     }
     bail!("runs: no free name for {name}")
-}
-
-/// The folder `runs/<name>` or `runs/<name>-n` with the largest n that holds this experiment.
-fn last_of(name: &str, config: &str) -> anyhow::Result<PathBuf> {
-    let number = |folder: &str| match folder.strip_prefix(name)? {
-        "" => Some(1),
-        rest => rest.strip_prefix('-')?.parse::<u64>().ok(),
-    };
-    let folders = std::fs::read_dir("runs").into_iter().flatten().flatten();
-    let mine = folders.filter_map(|f| Some((number(f.file_name().to_str()?)?, f.path())));
-    let same = |(_, path): &(u64, PathBuf)| {
-        std::fs::read_to_string(path.join("config.toml")).is_ok_and(|c| c == config)
-    };
-    let last = mine.filter(same).max().map(|(_, path)| path);
-    last.with_context(|| {
-        format!("no folder runs/{name}... holds a run of this configuration; leave --resume out to start one")
-    })
 }

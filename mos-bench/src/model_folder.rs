@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use mos_core::model_folder;
 
-use crate::train::{Fitted, Trial, View};
+use crate::{
+    train::{Trial, View},
+    training::Fitted,
+};
 
 /// Writes the model of a finished training, with the weights of its best validation, to `folder`. Control rows, which see
 /// histories otherwise than a log has them, are passed over.

@@ -7,8 +7,12 @@ use mos_core::Cost;
 use mos_data::{LabelRule, nearest_name};
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{Interval, Paired, holm, paired_t, t_interval};
-use crate::{config::Variant, settings::Settings};
+use crate::{
+    config::Variant,
+    settings::Settings,
+    stats::{Interval, Paired, holm, paired_t, t_interval},
+    stopping::{Ended, Stopping},
+};
 
 /// The data of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,10 +63,13 @@ pub struct RunRecord {
     pub logloss: Option<f64>,
     /// Test calibration error, 15 bins.
     pub ece: Option<f64>,
-    /// Best validation AUC + gAUC.
+    /// The stopping metric of the best validation.
     pub valid: Option<f64>,
     /// Optimizer step with the best validation.
     pub best_step: u64,
+    /// How the training ended; absent where nothing is trained.
+    #[serde(default)]
+    pub stopping: Option<Stopping>,
     /// Wall time.
     pub seconds: f64,
     /// Mean MACs of scoring one test sample, with the tested weights.
@@ -208,10 +215,13 @@ impl Cell {
         }
     }
 
-    /// Whether a run failed to learn (AUC below 0.55 or undefined): shown, never dropped. Controls that never learn do not
-    /// fail at it.
+    /// Whether a run failed to learn (AUC below 0.55 or undefined, or training that left the finite numbers): shown, never
+    /// dropped. Controls that never learn do not fail at it.
     pub fn collapsed(&self) -> bool {
-        self.params.dense > 0 && self.runs.iter().any(|r| r.auc.is_none_or(|auc| auc < 0.55))
+        let failed = |r: &RunRecord| {
+            r.auc.is_none_or(|auc| auc < 0.55) || r.stopping.is_some_and(|s| s.ended == Ended::Diverged)
+        };
+        self.params.dense > 0 && self.runs.iter().any(failed)
     }
 }
 

@@ -4,13 +4,14 @@ use std::{borrow::Cow, time::Instant};
 
 use anyhow::bail;
 use mos_baselines::{Registry, Spec};
-use mos_core::{Cost, CtrModel, model::Weights};
-use mos_data::{Batch, Dataset, Sample, shuffled_order};
+use mos_core::{Cost, CtrModel};
+use mos_data::{Batch, Dataset, Sample};
 
 use crate::{
     config::{Experiment, HeldOut},
     metrics::{GroupWeight, auc, ece, gauc, log_loss},
     results::{ParamCount, RunRecord},
+    training::{Fitted, Training},
 };
 
 /// What a model is shown of each history.
@@ -62,7 +63,7 @@ impl Trial<'_> {
     }
 
     /// Logits of samples and the multiply-adds executed for them.
-    fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<(Vec<f32>, Cost)> {
+    pub(crate) fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<(Vec<f32>, Cost)> {
         let (mut scores, mut cost) = (Vec::with_capacity(samples.len()), Cost::default());
         for chunk in samples.chunks(self.experiment.batch) {
             let (part, of_part) = model.score_counted(&self.batch(chunk))?;
@@ -82,61 +83,33 @@ impl Trial<'_> {
         Ok(Some(per_sample(model.stated_cost(&self.batch(&full))?, full.len())))
     }
 
-    fn steps_per_epoch(&self) -> u64 {
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
         self.data.splits.train.len().div_ceil(self.experiment.batch) as u64
     }
 
     /// Steps between two validations.
-    fn every(&self) -> u64 {
+    pub(crate) fn every(&self) -> u64 {
         self.steps_per_epoch().div_ceil(self.experiment.validations as u64)
     }
 
-    /// Validations of a whole training.
+    /// Validations of a training that no patience ends.
     pub fn validations(&self) -> u64 {
         self.steps_per_epoch().div_ceil(self.every()) * self.experiment.epochs as u64
     }
 
-    /// Trains with one seed and keeps the weights with the best validation AUC + gAUC. `tick` is called after each
-    /// validation and says whether to go on.
+    /// Trains with one seed and keeps the weights of the best validation. `tick` is called after each validation and says
+    /// whether to go on.
     ///
     /// # Errors
-    /// Training that leaves the finite numbers. `Ok(None)` if `tick` stopped it.
+    /// Those of the encoder. `Ok(None)` if `tick` stopped it.
     pub fn fit(&self, seed: u64, tick: &dyn Fn() -> bool) -> mos_core::Result<Option<Fitted>> {
-        let started = Instant::now();
-        let (x, train) = (&*self.experiment, &self.data.splits.train);
-        let mut model = self.model(seed)?;
-        let (per_epoch, every) = (self.steps_per_epoch(), self.every());
-        let total = per_epoch * x.epochs as u64;
-        let mut step = 0;
-        let mut best: Option<(Option<f64>, u64, Weights)> = None;
-        for epoch in 0..x.epochs as u64 {
-            let order = shuffled_order(train.len(), seed, epoch);
-            for (in_epoch, chunk) in order.chunks(x.batch).enumerate() {
-                let samples: Vec<Sample> = chunk.iter().map(|i| train[*i as usize]).collect();
-                model.train_step(&self.batch(&samples), &x.train, total, per_epoch)?;
-                step += 1;
-                let in_epoch = in_epoch as u64 + 1;
-                if in_epoch.is_multiple_of(every) || in_epoch == per_epoch {
-                    model.prepare_scoring();
-                    let (scores, _) = self.scores(&model, &self.data.splits.valid)?;
-                    let (labels, users) = columns(&self.data.splits.valid);
-                    let by_user = gauc(&scores, &labels, &users, GroupWeight::Impressions).value;
-                    let value = auc(&scores, &labels).map(|auc| auc + by_user.unwrap_or(auc));
-                    if best.as_ref().is_none_or(|(b, ..)| value > *b) {
-                        best = Some((value, step, model.weights()));
-                    }
-                    if !tick() {
-                        return Ok(None);
-                    }
-                }
+        let mut training = Training::begin(self, seed)?;
+        while training.advance()?.is_some() {
+            if !tick() {
+                return Ok(None);
             }
         }
-        let (mut valid, mut best_step) = (None, step);
-        if let Some((value, at, weights)) = best {
-            model.restore(weights);
-            (valid, best_step) = (value, at);
-        }
-        Ok(Some(Fitted { model, seed, valid, best_step, started }))
+        Ok(Some(training.finish()))
     }
 
     /// Scores the held-out part, once; returns the record and the scores.
@@ -144,7 +117,8 @@ impl Trial<'_> {
     /// # Errors
     /// Those of the encoder, and a formula that does not state what was executed.
     pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> anyhow::Result<(RunRecord, Vec<f32>)> {
-        let Fitted { model, seed, valid, best_step, started } = fitted;
+        let started = Instant::now();
+        let Fitted { model, seed, best, stopping, seconds, .. } = fitted;
         let samples = held_out.samples();
         let macs_full = self.full_cost(&model, samples)?;
         let (scores, cost) = self.scores(&model, samples)?;
@@ -158,37 +132,16 @@ impl Trial<'_> {
         let macs = per_sample(stated, n);
         let (embedding, dense) = model.parameters();
         let record = RunRecord {
-            valid,
-            best_step,
+            valid: best.value,
+            best_step: best.step,
+            stopping: Some(stopping),
             macs,
             macs_full,
             params: ParamCount { embedding, dense },
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: seconds + started.elapsed().as_secs_f64(),
             ..test_record(seed, &scores, held_out, true)
         };
         Ok((record, scores))
-    }
-}
-
-/// A trained model, with the weights of its best validation.
-#[derive(Debug)]
-pub struct Fitted {
-    model: CtrModel,
-    seed: u64,
-    valid: Option<f64>,
-    best_step: u64,
-    started: Instant,
-}
-
-impl Fitted {
-    /// The model.
-    pub fn model(&self) -> &CtrModel {
-        &self.model
-    }
-
-    /// Its best validation AUC + gAUC, and the step of that validation.
-    pub fn best(&self) -> (Option<f64>, u64) {
-        (self.valid, self.best_step)
     }
 }
 
@@ -230,6 +183,7 @@ pub fn test_record(seed: u64, scores: &[f32], held_out: &HeldOut, logits: bool) 
         ece: if logits { ece(scores, &labels) } else { None },
         valid: None,
         best_step: 0,
+        stopping: None,
         seconds: 0.0,
         macs: Cost::default(),
         macs_full: None,

@@ -213,7 +213,7 @@ pub fn search(
     folder.write(TRIALS, lines.iter().flat_map(|l| [l, "\n"]).collect::<String>().as_bytes())?;
     let file = std::fs::OpenOptions::new().append(true).open(&path).context(path.display().to_string())?;
     let (file, found, failed) = (Mutex::new(file), Mutex::new(Vec::new()), Mutex::new(None));
-    let progress = Progress::new("trials", jobs.len() as u64);
+    let progress = Progress::new("trials", jobs.len() as u64, false);
     let workers = rayon::current_num_threads().min(jobs.len());
     let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
     let next = AtomicUsize::new(0);
@@ -233,10 +233,10 @@ pub fn search(
             let (mut valid, mut failure) = (Vec::new(), None);
             for seed in &tune.seeds {
                 match pool.install(|| subject.fit(*seed, &|| true)) {
-                    Ok(fitted) => valid.push(fitted.and_then(|f| f.best().0)),
-                    Err(error @ mos_core::Error::NotFinite { .. }) => {
-                        valid.push(None);
-                        failure = Some(error.to_string());
+                    Ok(fitted) => {
+                        let trouble = fitted.as_ref().and_then(|f| f.trouble());
+                        failure = trouble.map(ToString::to_string).or(failure);
+                        valid.push(fitted.filter(|f| f.trouble().is_none()).and_then(|f| f.best().0));
                     }
                     Err(error) => bail!("{encoder} x {mixture}, trial {trial}: {error}"),
                 }
@@ -258,7 +258,7 @@ pub fn search(
                 file.write_all(line.as_bytes()).context(TRIALS)?;
                 found.push(tried);
             }
-            progress.tick();
+            progress.add(1);
         }
         Ok(())
     };

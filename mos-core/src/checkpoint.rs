@@ -2,12 +2,15 @@
 //!
 //! Readable from Python with `safetensors.numpy.load_file`. Dense parameters are `param.<name>`, buffers
 //! `buffer.<name>`, embedding tables `table.<name>`. A file is written beside its target and then renamed.
+//! [`training`] writes what a training goes on from, in the same form.
 
-use std::{collections::HashMap, path::Path};
+pub mod training;
 
-use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
-use crate::{CtrModel, Error, Result};
+use safetensors::{Dtype, SafeTensors, View, serialize_to_file};
+
+use crate::{CtrModel, Error, Result, model::Weights};
 
 /// Writes a model's weights and `metadata`.
 ///
@@ -20,20 +23,7 @@ pub fn save<S: ::std::hash::BuildHasher>(
     metadata: HashMap<String, String, S>,
 ) -> Result<()> {
     model.check_prepared()?;
-    let io = |source| Error::Io { path: path.display().to_string(), source };
-    let metadata = metadata.into_iter().collect();
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = entries(model)
-        .into_iter()
-        .map(|(name, shape, values)| (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|e| refuse(path, &e))?;
-    let file = serialize(views, Some(metadata)).map_err(|e| refuse(path, &e))?;
-    let part = path.with_extension("part");
-    std::fs::write(&part, file).and_then(|()| std::fs::rename(&part, path)).map_err(io)
+    write(path, entries(model), metadata.into_iter().collect())
 }
 
 /// Reads weights into a model built from the same configuration, makes it ready for scoring, and returns the metadata.
@@ -42,64 +32,128 @@ pub fn save<S: ::std::hash::BuildHasher>(
 /// # Errors
 /// [`Error::Checkpoint`] when a name or shape is missing or differs; the model is then unchanged.
 pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>> {
-    let file =
-        std::fs::read(path).map_err(|source| Error::Io { path: path.display().to_string(), source })?;
-    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| refuse(path, &e))?;
-    let tensors = SafeTensors::deserialize(&file).map_err(|e| refuse(path, &e))?;
-    let mut read = HashMap::new();
-    for (name, shape, _) in entries(model) {
-        let view = tensors.tensor(&name).map_err(|e| refuse(path, &format!("{name}: {e}")))?;
-        if view.dtype() != Dtype::F32 || view.shape() != shape {
-            let (dtype, found) = (view.dtype(), view.shape());
-            return Err(refuse(
-                path,
-                &format!("{name} is {found:?} of {dtype}, the model needs {shape:?} of F32"),
-            ));
-        }
-        let values: Vec<f32> =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        read.insert(name, values);
-    }
-    let mut take = |name: String| read.remove(&name).unwrap_or_default();
-    let params = model.params_mut();
-    for id in params.ids() {
-        let values = take(format!("param.{}", params.name(id)));
-        params.set(id, values);
-        params.forget_moments(id);
-    }
-    for id in params.buffer_ids() {
-        if !params.is_derived(id) {
-            let values = take(format!("buffer.{}", params.buffer_name(id).0));
-            params.set_buffer(id, values);
-        }
-    }
-    for table in &mut model.tables_mut().tables {
-        table.values = take(format!("table.{}", table.name));
-        table.m.fill(0.0);
-        table.v.fill(0.0);
-    }
-    model.forget_steps();
-    model.prepare_scoring();
-    Ok(header.metadata().clone().unwrap_or_default())
+    let bytes = read(path)?;
+    let file = File::open(path, &bytes)?;
+    let weights = file.weights(model, "")?;
+    model.moments_mut().flatten().for_each(|moment| moment.fill(0.0));
+    model.set_step(0);
+    model.restore(weights);
+    Ok(file.metadata)
 }
 
 /// All weights of a model in a fixed order: name, shape, values. What scoring derives from them is left out.
 pub fn entries(model: &CtrModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let Weights { params, buffers, tables } = model.weights();
+    let values = params.into_iter().chain(buffers).chain(tables);
+    shapes(model).zip(values).map(|((name, shape), values)| (name, shape, values)).collect()
+}
+
+/// Name and shape of every weight, in the order of [`entries`].
+fn shapes(model: &CtrModel) -> impl Iterator<Item = (String, Vec<usize>)> {
     let params = model.params();
     let dense = params.ids().map(|id| {
         let value = params.get(id);
-        (format!("param.{}", params.name(id)), vec![value.rows(), value.cols()], value.to_vec())
+        (format!("param.{}", params.name(id)), vec![value.rows(), value.cols()])
     });
-    let buffers = params.buffer_ids().filter(|id| !params.is_derived(*id)).map(|id| {
-        let ((name, cols), values) = (params.buffer_name(id), params.buffer(id));
-        (format!("buffer.{name}"), vec![values.len() / cols, cols], values.to_vec())
+    let buffers = params.stored_buffers().map(|id| {
+        let (name, cols) = params.buffer_name(id);
+        (format!("buffer.{name}"), vec![params.buffer(id).len() / cols, cols])
     });
-    let tables = model
-        .tables()
-        .tables
-        .iter()
-        .map(|t| (format!("table.{}", t.name), vec![t.values.len() / t.dim, t.dim], t.values.clone()));
-    dense.chain(buffers).chain(tables).collect()
+    let tables = model.tables().tables.iter();
+    dense
+        .chain(buffers)
+        .chain(tables.map(|t| (format!("table.{}", t.name), vec![t.values.len() / t.dim, t.dim])))
+}
+
+/// Values on their way to a file: turned into bytes one tensor at a time.
+struct Tensor<V> {
+    shape: Vec<usize>,
+    values: V,
+}
+
+impl<V: AsRef<[f32]>> View for Tensor<V> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.as_ref().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.values.as_ref().len()
+    }
+}
+
+/// Writes named tensors beside `path` and then renames.
+fn write<V: AsRef<[f32]>>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let part = path.with_extension("part");
+    let tensors = tensors.into_iter().map(|(name, shape, values)| (name, Tensor { shape, values }));
+    let written = serialize_to_file(tensors, Some(metadata), &part)
+        .map_err(|e| refuse(path, &e))
+        .and_then(|()| std::fs::rename(&part, path).map_err(|source| unreachable_file(path, source)));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| unreachable_file(path, source))
+}
+
+/// A file that is being read.
+struct File<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+    metadata: HashMap<String, String>,
+}
+
+impl<'a> File<'a> {
+    fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| refuse(path, &e))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| refuse(path, &e))?;
+        Ok(Self { path, tensors, metadata: header.metadata().clone().unwrap_or_default() })
+    }
+
+    /// The tensor `name`, which has to have this shape.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let view = self.tensors.tensor(name).map_err(|e| refuse(self.path, &format!("{name}: {e}")))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            let (dtype, found) = (view.dtype(), view.shape());
+            let message = format!("{name} is {found:?} of {dtype}, the model needs {shape:?} of F32");
+            return Err(refuse(self.path, &message));
+        }
+        let (values, _) = view.data().as_chunks::<4>();
+        Ok(values.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    }
+
+    /// The weights whose names begin with `prefix`, for a model of this shape.
+    fn weights(&self, model: &CtrModel, prefix: &str) -> Result<Weights> {
+        let mut weights = Weights { params: Vec::new(), buffers: Vec::new(), tables: Vec::new() };
+        for (name, shape) in shapes(model) {
+            let values = self.tensor(&format!("{prefix}{name}"), &shape)?;
+            let kind = match name.split('.').next() {
+                Some("param") => &mut weights.params,
+                Some("buffer") => &mut weights.buffers,
+                _ => &mut weights.tables,
+            };
+            kind.push(values);
+        }
+        Ok(weights)
+    }
+}
+
+fn unreachable_file(path: &Path, source: std::io::Error) -> Error {
+    Error::Io { path: path.display().to_string(), source }
 }
 
 fn refuse(path: &Path, message: &impl ToString) -> Error {
@@ -111,6 +165,7 @@ mod tests {
     use std::sync::Arc;
 
     use mos_data::{Batch, Catalog};
+    use safetensors::{serialize, tensor::TensorView};
 
     use super::*;
     use crate::{
@@ -190,6 +245,36 @@ mod tests {
             entries(&subject)
         };
         assert_eq!(goes_on(0), goes_on(5));
+    }
+
+    #[test]
+    fn an_interrupted_training_goes_on_to_the_same_bits_with_its_best_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, train) = (folder.path().join("training.safetensors"), TrainConfig::default());
+        let step = |m: &mut CtrModel, n: u32| {
+            m.train_step(&batch(1 + n % 4, 0), &train, 9, 9).unwrap();
+        };
+        let mut straight = model(4);
+        (0..3).for_each(|n| step(&mut straight, n));
+        let best = straight.weights();
+        (3..5).for_each(|n| step(&mut straight, n));
+        assert!(matches!(training::save(&straight, None, &path, HashMap::new()), Err(Error::NotPrepared)));
+        straight.prepare_scoring();
+        let said = HashMap::from([("epoch".to_owned(), "2".to_owned())]);
+        training::save(&straight, Some(&best), &path, said.clone()).unwrap();
+        (5..9).for_each(|n| step(&mut straight, n));
+
+        let mut resumed = model(4);
+        step(&mut resumed, 7);
+        let (read, metadata) = training::load(&mut resumed, &path).unwrap();
+        assert_eq!((read.unwrap(), metadata, resumed.step()), (best, said, 5));
+        (5..9).for_each(|n| step(&mut resumed, n));
+        assert_eq!(entries(&resumed), entries(&straight));
+        assert!(resumed.moments().eq(straight.moments()));
+
+        save(&model(4), &path, HashMap::<String, String>::new()).unwrap();
+        let error = training::load(&mut resumed, &path).unwrap_err().to_string();
+        assert!(error.contains("adam.m.param."), "weights alone are no training: {error}");
     }
 
     #[test]

@@ -297,9 +297,9 @@ impl Params {
         BufferId(self.buffers.len() - 1)
     }
 
-    /// Whether the buffer is derived from the weights.
-    pub(crate) fn is_derived(&self, id: BufferId) -> bool {
-        self.buffers[id.0].derived
+    /// Handles of the buffers that belong to the weights, rather than being derived from them.
+    pub(crate) fn stored_buffers(&self) -> impl Iterator<Item = BufferId> {
+        self.buffer_ids().filter(|id| !self.buffers[id.0].derived)
     }
 
     /// The parameter's value.
@@ -313,10 +313,14 @@ impl Params {
         p.value = Mat::new(p.value.rows(), p.value.cols(), values);
     }
 
-    /// Starts the parameter's moments afresh.
-    pub(crate) fn forget_moments(&mut self, id: ParamId) {
-        self.params[id.0].m.fill(0.0);
-        self.params[id.0].v.fill(0.0);
+    /// Name and both moments of each parameter.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (&str, [&Vec<f32>; 2])> {
+        self.params.iter().map(|p| (p.name.as_str(), [&p.m, &p.v]))
+    }
+
+    /// Both moments of each parameter, to be changed.
+    pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = [&mut Vec<f32>; 2]> {
+        self.params.iter_mut().map(|p| [&mut p.m, &mut p.v])
     }
 
     /// The buffer's values.

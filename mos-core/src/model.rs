@@ -67,6 +67,8 @@ pub struct TrainConfig {
     pub clip: f32,
     /// Weight of the mean squared length of target embeddings.
     pub target_l2: f32,
+    /// L2 on embedding rows: each row that a step touches gets this times itself added to its clipped gradient.
+    pub embedding_l2: f32,
     /// Pieces that a batch is cut into; part of the result's definition, not of the machine.
     pub shards: usize,
     /// Dense Adam on embedding tables, the slow reference.
@@ -82,6 +84,7 @@ impl Default for TrainConfig {
             lr_floor: 0.05,
             clip: 10.0,
             target_l2: 1e-3,
+            embedding_l2: 0.0,
             shards: 4,
             dense_tables: false,
         }
@@ -95,7 +98,7 @@ impl TrainConfig {
         let Adam { lr, beta1, beta2, eps } = self.adam;
         let positive = |x: f32| x > 0.0 && x.is_finite();
         let share = |x: f32| (0.0..=1.0).contains(&x);
-        let l2 = self.target_l2;
+        let (l2, rows) = (self.target_l2, self.embedding_l2);
         for (field, value, fits, message) in [
             ("adam.lr", lr, positive(lr), "must be positive"),
             ("adam.beta1", beta1, share(beta1) && beta1 < 1.0, "must lie in [0, 1)"),
@@ -105,6 +108,7 @@ impl TrainConfig {
             ("lr_floor", self.lr_floor, share(self.lr_floor), "must lie in [0, 1]"),
             ("clip", self.clip, self.clip > 0.0, "must be positive"),
             ("target_l2", l2, l2 >= 0.0 && l2.is_finite(), "must be 0 or more"),
+            ("embedding_l2", rows, rows >= 0.0 && rows.is_finite(), "must be 0 or more"),
             ("shards", self.shards as f32, self.shards > 0, "must be at least 1"),
         ] {
             if !fits {
@@ -122,6 +126,8 @@ pub struct StepReport {
     pub loss: f32,
     /// Norm of all gradients before clipping.
     pub grad_norm: f32,
+    /// Learning rate of the step.
+    pub lr: f32,
 }
 
 /// A model that predicts clicks.
@@ -142,11 +148,13 @@ pub struct CtrModel {
     prepared: bool,
 }
 
-/// The weights of a model at one moment.
-#[derive(Clone, Debug)]
+/// The weights of a model at one moment, in order of creation: what it scores with, without what training adds to it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    pub(crate) params: Params,
-    pub(crate) tables: Tables,
+    pub(crate) params: Vec<Vec<f32>>,
+    /// Without those that scoring derives.
+    pub(crate) buffers: Vec<Vec<f32>>,
+    pub(crate) tables: Vec<Vec<f32>>,
 }
 
 /// Rows of a table and their gradients, from one shard.
@@ -339,18 +347,19 @@ impl CtrModel {
                 self.params.update(id, &grad, shrink, &adam, self.step);
             }
         }
+        let l2 = config.embedding_l2;
         for (table, grads) in &sparse {
             if config.dense_tables {
-                self.tables.update_dense(*table, grads, shrink, &adam, self.step);
+                self.tables.update_dense(*table, grads, shrink, l2, &adam, self.step);
             } else {
-                self.tables.update(*table, grads, shrink, &adam, self.step);
+                self.tables.update(*table, grads, shrink, l2, &adam, self.step);
             }
         }
         let updates: Vec<StateUpdate> = parts.into_iter().flat_map(|p| p.updates).collect();
         let at = StepInfo { step: self.step, steps_per_epoch, seed: self.seed };
         let (params, tables) = (&mut self.params, &mut self.tables);
         visit(self.encoder.as_ref(), &mut |e| e.after_step(params, tables, &updates, at));
-        Ok(StepReport { loss, grad_norm: norm })
+        Ok(StepReport { loss, grad_norm: norm, lr: adam.lr })
     }
 
     /// Derives what scoring looks up from the weights; call after training and before [`Self::score`].
@@ -600,13 +609,26 @@ impl CtrModel {
 
     /// A copy of all weights.
     pub fn weights(&self) -> Weights {
-        Weights { params: self.params.clone(), tables: self.tables.clone() }
+        Weights {
+            params: self.params.ids().map(|id| self.params.get(id).to_vec()).collect(),
+            buffers: self.params.stored_buffers().map(|id| self.params.buffer(id).to_vec()).collect(),
+            tables: self.tables.tables.iter().map(|t| t.values.clone()).collect(),
+        }
     }
 
-    /// Puts weights back that [`Self::weights`] took from a model of this shape, ready for scoring.
+    /// Puts weights back that [`Self::weights`] took from a model of this shape, ready for scoring. The moments of the
+    /// optimizer stay as they are.
     pub fn restore(&mut self, weights: Weights) {
-        self.params = weights.params;
-        self.tables = weights.tables;
+        for (id, values) in self.params.ids().zip(weights.params) {
+            self.params.set(id, values);
+        }
+        let buffers: Vec<_> = self.params.stored_buffers().collect();
+        for (id, values) in buffers.into_iter().zip(weights.buffers) {
+            self.params.set_buffer(id, values);
+        }
+        for (table, values) in self.tables.tables.iter_mut().zip(weights.tables) {
+            table.values = values;
+        }
         self.prepare_scoring();
     }
 
@@ -646,12 +668,26 @@ impl CtrModel {
         &self.tables
     }
 
-    /// Starts the count of optimizer steps again.
-    pub(crate) fn forget_steps(&mut self) {
-        self.step = 0;
+    /// Optimizer steps done.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 
-    pub(crate) fn tables_mut(&mut self) -> &mut Tables {
-        &mut self.tables
+    /// Puts the optimizer where it was after `step` steps; moments are [`Self::moments_mut`].
+    pub(crate) fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// Both moments of everything that is trained, by its name in a checkpoint.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (String, [&Vec<f32>; 2])> {
+        let dense = self.params.moments().map(|(name, moments)| (format!("param.{name}"), moments));
+        let tables = self.tables.tables.iter().filter(|t| t.trained());
+        dense.chain(tables.map(|t| (format!("table.{}", t.name), [&t.m, &t.v])))
+    }
+
+    /// The same, to be changed, in the same order.
+    pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = [&mut Vec<f32>; 2]> {
+        let tables = self.tables.tables.iter_mut().filter(|t| t.trained());
+        self.params.moments_mut().chain(tables.map(|t| [&mut t.m, &mut t.v]))
     }
 }

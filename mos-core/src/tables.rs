@@ -2,7 +2,7 @@
 //!
 //! The default update is *lazy* Adam: moments of rows that a step does not touch stay as they are, so a step costs
 //! the same for any vocabulary. PyTorch's dense Adam moves every row at every step; [`Tables::update_dense`] is
-//! that reference, and both agree while every row is touched in each step.
+//! that reference, and both agree while every row is touched in each step. An L2 term pulls the rows that a step touches.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn trained(&self) -> bool {
+    pub(crate) fn trained(&self) -> bool {
         !self.m.is_empty()
     }
 }
@@ -120,31 +120,48 @@ impl Tables {
         Mat::new(rows.len(), table.dim, out)
     }
 
-    /// Lazy Adam: updates the rows that have a gradient other than zero, each scaled by `scale`. Row 0, the unknown item, stays zero. A
-    /// frozen table is left alone. `step` counts from 1.
-    pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, adam: &Adam, step: u64) {
+    /// Lazy Adam: updates the rows that have a gradient other than zero, each scaled by `scale` and with `l2` times the row
+    /// added. Row 0, the unknown item, stays zero. A frozen table is left alone. `step` counts from 1.
+    pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, l2: f32, adam: &Adam, step: u64) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
+            let mut pulled = vec![0.0; dim];
             grads.each(part, |row, grad| {
                 if row != 0 {
                     let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
-                    rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], grad, scale);
+                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                    if l2 > 0.0 {
+                        pull(&mut pulled, grad, scale, l2, values);
+                        rule.step(values, m, v, &pulled, 1.0);
+                    } else {
+                        rule.step(values, m, v, grad, scale);
+                    }
                 }
             });
         });
     }
 
-    /// The dense reference: every row decays its moments and moves, as in PyTorch.
-    pub fn update_dense(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, adam: &Adam, step: u64) {
+    /// The dense reference: every row decays its moments and moves, as in PyTorch; `l2` pulls the rows with a gradient, as in
+    /// [`Self::update`].
+    pub fn update_dense(
+        &mut self,
+        id: TableId,
+        grads: &RowGrads<'_>,
+        scale: f32,
+        l2: f32,
+        adam: &Adam,
+        step: u64,
+    ) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
             let mut full = vec![0.0; values.len()];
             grads.each(part, |row, grad| {
                 if row != 0 {
-                    full[(row as usize - first) * dim..][..dim].copy_from_slice(grad);
+                    let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
+                    pull(&mut full[at.clone()], grad, scale, l2, &values[at]);
                 }
             });
-            rule.step(values, m, v, &full, scale);
+            rule.step(values, m, v, &full, 1.0);
         });
     }
 
@@ -168,6 +185,13 @@ impl Tables {
     /// Number of trained values in all tables.
     pub fn count(&self) -> usize {
         self.tables.iter().filter(|t| t.trained()).map(|t| t.values.len()).sum()
+    }
+}
+
+/// `out = scale * grad + l2 * values`, of one row.
+fn pull(out: &mut [f32], grad: &[f32], scale: f32, l2: f32, values: &[f32]) {
+    for ((out, grad), value) in out.iter_mut().zip(grad).zip(values) {
+        *out = scale * grad + l2 * value;
     }
 }
 
@@ -278,18 +302,40 @@ mod tests {
 
     #[test]
     fn lazy_adam_is_dense_adam_while_every_row_is_touched() {
-        let (mut lazy, id) = table(90, 3);
-        let (mut dense, _) = table(90, 3);
-        let adam = Adam { lr: 0.01, ..Adam::default() };
-        let all: Vec<u32> = (0..90).collect();
-        for step in 1..=20u64 {
-            let grad: Vec<f32> = (0..270).map(|i| ((i as f32 + 1.0) * step as f32).sin()).collect();
-            let grads = RowGrads::new(90, 3, &[(&all, &grad)]);
-            lazy.update(id, &grads, 0.5, &adam, step);
-            dense.update_dense(id, &grads, 0.5, &adam, step);
+        for l2 in [0.0, 0.3] {
+            let (mut lazy, id) = table(90, 3);
+            let (mut dense, _) = table(90, 3);
+            let adam = Adam { lr: 0.01, ..Adam::default() };
+            let all: Vec<u32> = (0..90).collect();
+            for step in 1..=20u64 {
+                let grad: Vec<f32> = (0..270).map(|i| ((i as f32 + 1.0) * step as f32).sin()).collect();
+                let grads = RowGrads::new(90, 3, &[(&all, &grad)]);
+                lazy.update(id, &grads, 0.5, l2, &adam, step);
+                dense.update_dense(id, &grads, 0.5, l2, &adam, step);
+            }
+            assert_eq!(lazy.values(id), dense.values(id));
+            assert!(lazy.values(id)[..3].iter().all(|v| *v == 0.0), "the unknown item stays zero");
         }
-        assert_eq!(lazy.values(id), dense.values(id));
-        assert!(lazy.values(id)[..3].iter().all(|v| *v == 0.0), "the unknown item stays zero");
+    }
+
+    #[test]
+    fn l2_pulls_the_rows_that_a_step_touches_and_no_others() {
+        let (mut plain, id) = table(90, 3);
+        let (mut pulled, _) = table(90, 3);
+        let start = plain.values(id).to_vec();
+        // A first step of Adam moves by the sign of the gradient: here the pull outweighs it.
+        let grads = RowGrads::new(90, 3, &[(&[7], &[1e-3, 1e-3, 1e-3])]);
+        plain.update(id, &grads, 1.0, 0.0, &Adam::default(), 1);
+        pulled.update(id, &grads, 1.0, 10.0, &Adam::default(), 1);
+        for at in 0..270 {
+            let (value, moved) = (start[at], pulled.values(id)[at]);
+            if at / 3 == 7 {
+                assert!(moved.abs() < value.abs(), "{value} was pulled to {moved}");
+                assert!(plain.values(id)[at] < value);
+            } else {
+                assert_eq!(moved, value);
+            }
+        }
     }
 
     #[test]
@@ -299,8 +345,8 @@ mod tests {
         let adam = Adam::default();
         for (step, row) in [(1, 7u32), (2, 80)] {
             let grads = RowGrads::new(90, 3, &[(&[row], &[1.0, -1.0, 0.5])]);
-            lazy.update(id, &grads, 1.0, &adam, step);
-            dense.update_dense(id, &grads, 1.0, &adam, step);
+            lazy.update(id, &grads, 1.0, 0.1, &adam, step);
+            dense.update_dense(id, &grads, 1.0, 0.1, &adam, step);
         }
         let (start, _) = table(90, 3);
         let row = |t: &Tables, r: usize| t.values(id)[r * 3..r * 3 + 3].to_vec();

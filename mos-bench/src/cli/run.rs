@@ -1,46 +1,51 @@
-//! `mos-bench` and `mos-bench run`: from an experiment to its tables.
+//! `mos-bench`, `mos-bench run` and `mos-bench resume`: from an experiment to its tables.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
+use anyhow::bail;
 use clap::Args;
 use mos_baselines::Registry;
+use mos_data::Dataset;
 
-use super::say;
+use super::{output::Output, program, say};
 use crate::{
     config::Experiment,
-    experiment,
+    environment,
+    experiment::Grid,
     export::Format,
-    folder::Folder,
+    folder::{Folder, finish_writing},
     report::{self, RunFiles},
     results::Results,
-    tables,
+    shard::Shard,
+    tables, tune,
 };
 
+/// Where an experiment is run, and what is changed in it.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Run folder (default: runs/<name> below the current folder).
+    /// Run folder [default: the first free of runs/<name>, runs/<name>-2, ...].
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
-    /// Finish an interrupted run.
-    #[arg(long)]
-    pub(super) resume: bool,
     /// Put a part of a configuration over it, as `mos-bench tune` writes one; can be given again.
     #[arg(long, value_name = "FILE")]
     pub(super) with: Vec<PathBuf>,
     /// Change a setting, as in `--set train.adam.lr=0.003`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+    /// Shrink the experiment to seconds: little data, short histories, one epoch, two seeds.
+    #[arg(long)]
+    pub(super) smoke: bool,
 }
 
-/// A finished run.
-pub(super) struct Finished {
-    pub(super) results: Results,
-    pub(super) folder: Folder,
-    /// Where it is and how long it took.
-    pub(super) closing: String,
+#[derive(Debug, Args)]
+pub(super) struct WholeRun {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Train only part I of N of the trainings; `merge` joins the parts.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -49,32 +54,78 @@ pub(super) struct ConfiguredRun {
     #[arg(long)]
     config: PathBuf,
     #[command(flatten)]
-    run: RunArgs,
+    run: WholeRun,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The run folder; its own config.toml says what is to be done.
+    run: PathBuf,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// A run whose trainings are done.
+pub(super) struct Finished {
+    pub(super) folder: Folder,
+    /// Absent where it is a part of a run.
+    pub(super) results: Option<Results>,
+    /// Where it is and how long it took.
+    pub(super) closing: String,
 }
 
 /// The quick tour.
-pub(super) fn quick(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
-    show(&Experiment::read(None, &args.with, &args.set)?, args, registry)
+pub(super) fn quick(args: &WholeRun, registry: &Registry) -> anyhow::Result<()> {
+    whole(Experiment::read(None, &args.run.with, &args.run.set)?, args, registry)
 }
 
 /// The experiment of a file.
 pub(super) fn configured(args: &ConfiguredRun, registry: &Registry) -> anyhow::Result<()> {
-    show(&Experiment::read(Some(&args.config), &args.run.with, &args.run.set)?, &args.run, registry)
+    let RunArgs { with, set, .. } = &args.run.run;
+    whole(Experiment::read(Some(&args.config), with, set)?, &args.run, registry)
 }
 
-fn show(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
-    let Finished { results, closing, .. } = run(experiment, args, registry)?;
-    say(&(rendered(&results) + &closing))
+fn whole(experiment: Experiment, args: &WholeRun, registry: &Registry) -> anyhow::Result<()> {
+    show(&run(experiment, &args.run, args.shard, args.output, registry)?, args.output)
 }
 
-/// Trains whatever is not finished.
-pub(super) fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) -> anyhow::Result<Finished> {
-    let started = Instant::now();
+/// An interrupted run, from where it was.
+pub(super) fn resume(args: &ResumeArgs, registry: &Registry) -> anyhow::Result<()> {
+    if args.run.join(tune::TRIALS).exists() {
+        let place = args.run.display();
+        bail!("{place}: holds a search; {} tune --resume with its configuration goes on with it", program());
+    }
+    let (experiment, folder) = Folder::open(&args.run)?;
     experiment.check(registry)?;
-    let folder = opened(experiment, args.out.as_deref(), args.resume)?;
+    show(&go_on(&experiment, folder, args.output, registry)?, args.output)
+}
+
+/// Runs an experiment from its beginning.
+pub(super) fn run(
+    experiment: Experiment,
+    args: &RunArgs,
+    shard: Option<Shard>,
+    output: Output,
+    registry: &Registry,
+) -> anyhow::Result<Finished> {
+    let experiment = if args.smoke { experiment.smoke()? } else { experiment };
+    experiment.check(registry)?;
+    let folder = Folder::create(&experiment, args.out.as_deref(), shard)?;
+    go_on(&experiment, folder, output, registry)
+}
+
+fn go_on(
+    experiment: &Experiment,
+    folder: Folder,
+    output: Output,
+    registry: &Registry,
+) -> anyhow::Result<Finished> {
+    let started = Instant::now();
+    let place = folder.path().display().to_string();
+    on_interrupt(format!("{} resume {place} goes on from there", program()))?;
+    folder.log().note(&format!("{} {}", program(), std::env::args().skip(1).collect::<Vec<_>>().join(" ")));
     let loaded = experiment.load().and_then(|(data, held_out)| {
-        eprint!("{}", data.card);
-        experiment::try_models(experiment, &data, registry)?;
+        Grid::new(experiment, &data, &held_out, registry)?.try_models()?;
         Ok((data, held_out))
     });
     let (data, held_out) = match loaded {
@@ -84,29 +135,70 @@ pub(super) fn run(experiment: &Experiment, args: &RunArgs, registry: &Registry) 
             return Err(error);
         }
     };
+    let grid = Grid::new(experiment, &data, &held_out, registry)?;
+    describe(&folder, &data, output)?;
+    if let Err(error) = grid.train(&folder, output.quiet) {
+        folder.log().note(&format!("error: {error:#}"));
+        return Err(error);
+    }
+    if let Some(shard) = folder.shard() {
+        let closing = format!("{place} holds part {shard}; {} merge joins the parts\n", program());
+        return Ok(Finished { folder, results: None, closing });
+    }
+    conclude(&grid, folder, output, started)
+}
+
+/// Ends the process when it is interrupted, as soon as no file is half written.
+pub(super) fn on_interrupt(message: String) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(move || {
+        finish_writing();
+        eprintln!("\ninterrupted; {message}");
+        std::process::exit(130);
+    })?)
+}
+
+/// Writes what is known before training.
+pub(super) fn describe(folder: &Folder, data: &Dataset, output: Output) -> anyhow::Result<()> {
+    if !output.quiet {
+        eprint!("{}", data.card);
+    }
     folder.write("card.json", (serde_json::to_string_pretty(&data.card)? + "\n").as_bytes())?;
-    let results = experiment::run(experiment, &data, &held_out, registry, &folder)?;
+    let process = environment::process();
+    folder.log().note(&format!("commit {}, {} threads", process["commit"], process["threads"]));
+    folder.write("env.json", (serde_json::to_string_pretty(&process)? + "\n").as_bytes())
+}
+
+/// Writes what a finished grid amounts to.
+pub(super) fn conclude(
+    grid: &Grid<'_>,
+    folder: Folder,
+    output: Output,
+    started: Instant,
+) -> anyhow::Result<Finished> {
+    let results = grid.conclude(&folder, output.quiet)?;
     folder.write("report.html", report::page(&[RunFiles::read(folder.path())?]).as_bytes())?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let place = folder.path().display();
     let closing = format!(
-        "{place} in {minutes:.1} minutes (results.json, tables.md, card.json, test.csv, config.toml)\n\
+        "{place} in {minutes:.1} minutes (results.json, metrics.jsonl, tables.md, card.json, test.csv, config.toml)\n\
          report: {}\n",
         folder.path().join("report.html").display()
     );
-    Ok(Finished { results, folder, closing })
+    Ok(Finished { folder, results: Some(results), closing })
 }
 
-/// The folder of a run; an interrupt then says how to go on.
-pub(super) fn opened(experiment: &Experiment, out: Option<&Path>, resume: bool) -> anyhow::Result<Folder> {
-    let folder = Folder::open(experiment, out, resume)?;
-    // Finished trainings are whole files already, so there is nothing to save.
-    let place = folder.path().display().to_string();
-    ctrlc::set_handler(move || {
-        eprintln!("\ninterrupted; the same command with --resume goes on from {place}");
-        std::process::exit(130);
-    })?;
-    Ok(folder)
+/// Prints the tables, or all results.
+pub(super) fn show(finished: &Finished, output: Output) -> anyhow::Result<()> {
+    let Finished { folder, results, closing } = finished;
+    say(&match (results, output.json) {
+        (Some(results), true) => serde_json::to_string_pretty(results)? + "\n",
+        (Some(results), false) => rendered(results) + closing,
+        (None, true) => {
+            let shard = folder.shard().map(|shard| shard.to_string());
+            serde_json::json!({ "run": folder.path(), "shard": shard }).to_string() + "\n"
+        }
+        (None, false) => closing.clone(),
+    })
 }
 
 fn rendered(results: &Results) -> String {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use mos_baselines::Registry;
 
 use super::{
+    output::Output,
     run::{self, Finished, RunArgs},
     say, study,
 };
@@ -36,6 +37,9 @@ pub(super) struct TableArgs {
     schema: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
+    /// No data card and no progress, only the table.
+    #[arg(long)]
+    quiet: bool,
     /// Rows of this encoder only; can be given again.
     #[arg(long)]
     encoder: Vec<String>,
@@ -91,13 +95,14 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
         }
         (None, None) => None,
     };
-    let (results, folder, closing) = if let Some(experiment) = &experiment {
-        let Finished { results, folder, closing } = run::run(experiment, &args.run, registry)?;
-        (results, folder.path().to_owned(), closing)
+    let (results, folder, closing) = if let Some(experiment) = experiment {
+        let output = Output { quiet: args.quiet, json: false };
+        let Finished { results, folder, closing } = run::run(experiment, &args.run, None, output, registry)?;
+        (results.context("a part of a run has no table")?, folder.path().to_owned(), closing)
     } else {
-        let RunArgs { out, resume, with, set } = &args.run;
-        if out.is_some() || *resume || !with.is_empty() || !set.is_empty() {
-            bail!("--out, --resume, --with and --set belong to a study: add --config FILE or --data SOURCE");
+        let RunArgs { out, with, set, smoke } = &args.run;
+        if out.is_some() || *smoke || !with.is_empty() || !set.is_empty() {
+            bail!("--out, --smoke, --with and --set belong to a study: add --config FILE or --data SOURCE");
         }
         let path = args.results.clone().unwrap_or_else(|| "runs/quick/results.json".into());
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();

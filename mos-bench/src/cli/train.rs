@@ -53,13 +53,16 @@ pub(super) fn work(args: &TrainArgs, registry: &Registry) -> anyhow::Result<()> 
     eprint!("{}", data.card);
     let (spec, own) = (row.spec, row.experiment);
     let trial = Trial { experiment: own, registry, data: &data, spec, view: View::Full };
-    let progress = Progress::new("training", trial.validations());
+    let progress = Progress::new("training", trial.validations(), false);
     let tick = || {
-        progress.tick();
+        progress.add(1);
         true
     };
     let fitted = trial.fit(experiment.seeds[0], &tick)?.context("the training was stopped")?;
     progress.finish();
+    if let Some(trouble) = fitted.trouble() {
+        eprintln!("warning: {trouble}; the best weights until then are kept");
+    }
     model_folder::keep(&args.out, &trial, &fitted)?;
     let (record, _) = trial.test(fitted, &held_out)?;
     let figure = |name: &str, value: Option<f64>| value.map_or(String::new(), |x| format!(", {name} {x:.4}"));

@@ -1,13 +1,13 @@
 //! `mos-bench tune`: random search with one budget for every model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use mos_baselines::Registry;
 
 use super::{run, say};
-use crate::{config::Experiment, experiment, export::Format, tune};
+use crate::{config::Experiment, experiment::Grid, export::Format, folder::Folder, tune};
 
 #[derive(Debug, Args)]
 pub(super) struct TuneArgs {
@@ -37,10 +37,24 @@ pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
     tune.check(&experiment, registry)?;
     experiment.check(registry)?;
     // The folder keeps the configuration as it is, so that a search can be enlarged.
-    let folder = run::opened(&experiment, args.out.as_deref(), args.resume)?;
-    let loaded = experiment.load().and_then(|(data, _)| {
+    let folder = if args.resume {
+        let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&experiment.name));
+        let (before, folder) = Folder::open(&place)?;
+        if before != experiment {
+            bail!(
+                "{}: belongs to another configuration; a search goes on with the same one",
+                place.display()
+            );
+        }
+        folder
+    } else {
+        Folder::create(&experiment, args.out.as_deref(), None)?
+    };
+    let place = folder.path().display();
+    run::on_interrupt(format!("the same command with --resume --out {place} goes on from there"))?;
+    let loaded = experiment.load().and_then(|(data, held_out)| {
         eprint!("{}", data.card);
-        experiment::try_models(&experiment, &data, registry)?;
+        Grid::new(&experiment, &data, &held_out, registry)?.try_models()?;
         Ok(data)
     });
     let data = match loaded {
