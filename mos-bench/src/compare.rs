@@ -8,7 +8,7 @@ use crate::{
     report::RunFiles,
     results::{Cell, Results, RunRecord},
     stats::{Paired, holm, paired_t, t_interval},
-    tables::{Table, interval, paired},
+    tables::{Table, interval, mixture, paired},
 };
 
 /// What the runs were made from, their configurations' differences, the cells that both have, and those that one has.
@@ -82,7 +82,8 @@ fn cells(a: &Results, b: &Results) -> Table {
     type Metric = fn(&RunRecord) -> Option<f64>;
     let metrics: [Metric; 2] = [|r| r.auc, |r| r.gauc];
     let find = |r: &'_ Results, cell: &Cell| {
-        r.cells.iter().position(|c| (&c.encoder, &c.mixture) == (&cell.encoder, &cell.mixture))
+        let key = |c: &Cell| (c.encoder.clone(), c.mixture.clone(), c.max_length);
+        r.cells.iter().position(|c| key(c) == key(cell))
     };
     let both: Vec<(&Cell, &Cell)> = a.cells.iter().filter_map(|c| Some((c, &b.cells[find(b, c)?]))).collect();
     let comparable = obstacle(a, b).is_none();
@@ -101,9 +102,8 @@ fn cells(a: &Results, b: &Results) -> Table {
         interval(values.and_then(|v| t_interval(&v)))
     };
     let row = |x: Option<&Cell>, y: Option<&Cell>, deltas: [Option<Paired>; 2], where_: &str| {
-        let any = x.or(y);
-        let name = |of: fn(&Cell) -> &String| any.map(of).cloned().unwrap_or_default();
-        let mut row = vec![name(|c| &c.encoder), name(|c| &c.mixture)];
+        let named = x.map(|c| (a, c)).or(y.map(|c| (b, c)));
+        let mut row = named.map(|(of, c)| vec![c.encoder.clone(), mixture(of, c)]).unwrap_or_default();
         for (metric, delta) in metrics.into_iter().zip(deltas) {
             row.extend([own(x, metric), own(y, metric), paired(delta)]);
         }

@@ -93,17 +93,25 @@ fn add_curves_and_routing(folder: &Path) {
     std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
     let themes = 12;
     let events: Vec<Value> = (0..150)
-        .map(|i| json!({ "time": 1000 + i, "session": i / 9, "theme": (i / 7) % themes, "category": format!("c{}", i % 5) }))
+        .map(|i| json!({ "time": 1000 + i, "session": i / 9, "theme": if i == 3 { None } else { Some((i / 7) % themes) }, "category": format!("c{}", i % 5) }))
         .collect();
     let counts: Vec<Vec<u32>> =
         (0..themes).map(|t| (0..25).map(|c| (t * 7 + c * 3) % 11).collect()).collect();
-    let routing = json!([{
-        "encoder": "twin", "mixture": "mos", "seed": 1, "load": vec![1.0 / f64::from(themes); themes as usize], "entropy": 1.0,
-        "nmi": 0.5, "purity": null, "session_stability": 0.8,
-        "heat": { "themes": themes, "categories": (0..25).map(|c| format!("a rather long name of a category, {c}")).collect::<Vec<_>>(),
-                  "counts": counts },
-        "example": { "user": "u1", "events": events },
-    }]);
+    let record = |mixture: &str| {
+        json!({
+            "encoder": "twin", "mixture": mixture, "seed": 1, "max_length": 128,
+            "load": vec![1.0 / f64::from(themes); themes as usize], "unrouted": 0.0, "entropy": 2.4,
+            "nmi": 0.5, "purity": null, "planted_nmi": null, "planted_purity": null, "session_stability": 0.8,
+            "border_stability": 0.2, "chance_stability": 0.1,
+            "heat": {
+                "of": "category", "themes": (0..themes).collect::<Vec<_>>(),
+                "categories": (0..25).map(|c| format!("a rather long name of a category, {c}")).collect::<Vec<_>>(),
+                "counts": counts,
+            },
+            "example": { "user": "u1", "events": events },
+        })
+    };
+    let routing = json!([record("random_themes"), record("mos")]);
     std::fs::write(folder.join("routing.json"), routing.to_string()).unwrap();
 }
 
@@ -129,7 +137,6 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
     for outside in ["<script", "http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(outside), "the page has {outside}");
     }
-    assert!(page.contains("no metrics.jsonl") && page.contains("no routing.json"));
     assert!(page.contains("MoS is ") && page.contains("2 seeds: enough to look at"));
     // The card of the data, the configuration and the hashes are there.
     let results: Value = serde_json::from_str(&read(path.join("results.json"))).unwrap();
@@ -137,7 +144,13 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
         assert!(page.contains(hash.as_str().unwrap()), "{hash}");
     }
     assert!(page.contains("equal times") && page.contains("[data.generator]"));
-    // The files that others write bring their parts.
+    // Parts say which file they miss, and appear with it.
+    for file in ["metrics.jsonl", "routing.json"] {
+        let _ = std::fs::remove_file(path.join(file));
+    }
+    output(&["report", path.to_str().unwrap()]);
+    let page = read(path.join("report.html"));
+    assert!(page.contains("no metrics.jsonl") && page.contains("no routing.json"));
     add_curves_and_routing(&path);
     let said = output(&["report", path.to_str().unwrap()]);
     assert_eq!(said.trim(), path.join("report.html").to_str().unwrap());
@@ -198,6 +211,36 @@ fn undefined_values_one_seed_and_hostile_names_are_no_obstacle() {
     std::fs::write(path.join("metrics.jsonl"), "{}\n").unwrap();
     let said = bench().args(["report", path.to_str().unwrap()]).assert().code(2).get_output().stderr.clone();
     assert!(String::from_utf8(said).unwrap().contains("metrics.jsonl:1"));
+}
+
+#[test]
+fn studies_have_parts_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let settings = [
+        "data.generator.users=40",
+        "seeds=[1,2]",
+        "epochs=1",
+        "encoders=[\"twin\"]",
+        "mixtures=[\"none\",\"mos\",\"mos-4\"]",
+        "variants.mos-4={ of = 'mos', options = { codes = 4 } }",
+        "lengths=[20]",
+        "max_length=60",
+    ];
+    let set = settings.iter().flat_map(|s| ["--set", s]);
+    let tables = folder.path().join("tables");
+    bench().args(["--out", path.to_str().unwrap()]).args(set).assert().success();
+    output(&["report", path.to_str().unwrap(), "--export", tables.to_str().unwrap()]);
+    let page = read(path.join("report.html"));
+    for part in ["ablation", "length", "routing"] {
+        assert!(page.contains(&format!("<section id=\"{part}\">")), "{part}");
+        assert!(tables.join(part).with_extension("csv").exists(), "{part}");
+    }
+    assert!(
+        page.contains("twin × mos, L = 20") && page.contains("--cell twin/mos-L20/2"),
+        "names need the length"
+    );
+    assert!(page.contains("The history of user"), "a run measures routing");
 }
 
 #[test]

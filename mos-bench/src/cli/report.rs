@@ -38,12 +38,7 @@ pub(super) fn write(args: &ReportArgs) -> anyhow::Result<()> {
     for (i, run) in runs.iter().enumerate() {
         let folder = if runs.len() > 1 { export.join(format!("run-{}", i + 1)) } else { export.clone() };
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let results = run.results();
-        for (name, table) in [
-            ("accuracy", tables::accuracy(results)),
-            ("weightings", tables::weightings(results)),
-            ("cost", tables::cost(results)),
-        ] {
+        for (name, table) in tables::all(run.results(), run.routing()) {
             for (format, extension) in Format::FILES {
                 let file = folder.join(name).with_extension(extension);
                 save(&file, &table.render(format))?;

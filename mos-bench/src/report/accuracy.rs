@@ -121,12 +121,9 @@ pub(crate) fn calibration(run: &RunFiles, look: &Look) -> Section {
 
 /// Click rate against predicted probability, a panel for each encoder, a line for each mixture.
 fn reliability(run: &RunFiles, look: &Look) -> Markup {
-    let Some(test) = &run.test else {
-        return html! { p.note { "The run folder holds no test scores, so there are no reliability curves." } };
-    };
     let curve = |c: &Cell| -> Option<(String, Vec<(f64, f64)>)> {
-        let seeds = test.logits.get(&format!("{}-{}", c.encoder, c.mixture))?;
-        Some((c.mixture.clone(), reliable(&test.labels, seeds)))
+        let (labels, seeds) = run.logits(c)?;
+        Some((c.mixture.clone(), reliable(labels, seeds)))
     };
     let mut panels: Vec<(&str, Vec<(String, Vec<(f64, f64)>)>)> = Vec::new();
     for cell in run.results.cells.iter().filter(|c| !control(c)) {

@@ -5,7 +5,7 @@ use maud::html;
 use super::{
     Section,
     files::RunFiles,
-    look::{Look, control, name},
+    look::{Look, control},
     svg::{Bar, Chart, Ink, Label, Scale, Swatch, bars, compact, figure, legend},
 };
 use crate::results::{Cell, Results};
@@ -65,7 +65,7 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
         for (cell, macs, auc) in below.into_iter().chain(above) {
             let said = format!(
                 "{}: AUC {auc:.4}, {} MACs, {} FLOPs",
-                name(cell),
+                look.name(cell),
                 compact(macs),
                 compact(2.0 * macs)
             );
@@ -74,7 +74,7 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
         let on_front = |cell: &Cell| front.iter().any(|f| std::ptr::eq(f.0, cell));
         let label = |(cell, macs, auc): &(&Cell, f64, f64)| Label {
             at: (*macs, *auc),
-            text: name(cell),
+            text: look.name(cell),
             ink: look.encoder(&cell.encoder),
             needed: on_front(cell),
         };
@@ -92,7 +92,7 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
     let table = html! {
         details { summary { "The front as a list" } ol {
             @for (cell, macs, auc) in &front {
-                li { (name(cell)) ": AUC " (format!("{auc:.4}")) ", " (compact(*macs)) " MACs, " (compact(2.0 * macs)) " FLOPs" }
+                li { (look.name(cell)) ": AUC " (format!("{auc:.4}")) ", " (compact(*macs)) " MACs, " (compact(2.0 * macs)) " FLOPs" }
             }
         } }
     };
@@ -100,7 +100,7 @@ pub(crate) fn pareto(run: &RunFiles, look: &Look) -> Section {
 }
 
 /// Where multiply-adds go, and times.
-pub(crate) fn bars_by_part(run: &RunFiles, _: &Look) -> Section {
+pub(crate) fn bars_by_part(run: &RunFiles, look: &Look) -> Section {
     let parts = [("encoder", Ink::Series(6)), ("router", Ink::Series(4)), ("head", Ink::Series(9))];
     let cells: Vec<&Cell> = run.results.cells.iter().filter(|c| c.macs_per_sample.total > 0).collect();
     let rows: Vec<Bar> = cells
@@ -109,11 +109,11 @@ pub(crate) fn bars_by_part(run: &RunFiles, _: &Look) -> Section {
         .map(|(i, cell)| {
             let m = cell.macs_per_sample;
             let lengths = [m.encoder, m.router, m.head];
-            let said = |what: &str, macs: u64| format!("{}, {what}: {macs} MACs", name(cell));
+            let said = |what: &str, macs: u64| format!("{}, {what}: {macs} MACs", look.name(cell));
             let saves = m.published > 0 && m.published != m.total;
             let text = compact(m.total as f64);
             Bar {
-                label: name(cell),
+                label: look.name(cell),
                 parts: parts
                     .iter()
                     .zip(lengths)
@@ -146,7 +146,7 @@ pub(crate) fn bars_by_part(run: &RunFiles, _: &Look) -> Section {
                         "dense params", "train ms/1000", "score ms/1000"] { th.number scope="col" { (head) } }
                 } }
                 tbody { @for cell in &cells { tr {
-                    th scope="row" { (name(cell)) }
+                    th scope="row" { (look.name(cell)) }
                     @let m = cell.macs_per_sample;
                     @for n in [m.encoder, m.router, m.head, m.total, 2 * m.total, m.published] { td.number { (n) } }
                     td.number { (cell.params.embedding) } td.number { (cell.params.dense) }

@@ -1,5 +1,7 @@
 //! Learning curves.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::{
@@ -43,21 +45,22 @@ fn panels(all: &[Validation], look: &Look, metric: &str, of: fn(&Validation) -> 
     let x = Scale::between(0.0, all.iter().map(|v| v.step).max().unwrap_or(1) as f64);
     let drawn = encoders.iter().map(|encoder| {
         let lines = curves(all.iter().filter(|v| v.encoder == *encoder), of);
-        let right = lines.iter().map(|l| text_width(l.0)).fold(0.0, f64::max) + 8.0;
+        let name = |(mixture, length): (&str, usize)| look.with_length(mixture, length);
+        let right = lines.iter().map(|l| text_width(&name(l.0))).fold(0.0, f64::max) + 8.0;
         // A row of text for each name.
         let height = (lines.len() as f64 * 13.0 + 60.0).max(210.0);
         let title = format!("{metric} by step, {encoder}");
         let mut chart = Chart::new(&title, (NARROW, height), ("step", x), (metric, y), right);
         let mut ends = Vec::new();
-        for (mixture, steps) in &lines {
-            let ink = look.mixture(mixture);
+        for (of, steps) in &lines {
+            let (ink, name) = (look.mixture(of.0), name(*of));
             if steps.iter().any(|s| s.2 < s.3) {
                 chart.band(ink, &steps.iter().map(|s| (s.0, s.2, s.3)).collect::<Vec<_>>());
             }
-            chart.line(ink, false, &steps.iter().map(|s| (s.0, s.1)).collect::<Vec<_>>(), mixture);
+            chart.line(ink, false, &steps.iter().map(|s| (s.0, s.1)).collect::<Vec<_>>(), &name);
             if let Some(last) = steps.last() {
-                chart.point(super::svg::Mark { ink, shape: 0 }, (last.0, last.1), None, mixture);
-                ends.push((last.1, (*mixture).to_owned(), ink));
+                chart.point(super::svg::Mark { ink, shape: 0 }, (last.0, last.1), None, &name);
+                ends.push((last.1, name, ink));
             }
         }
         chart.ends(&ends);
@@ -69,16 +72,16 @@ fn panels(all: &[Validation], look: &Look, metric: &str, of: fn(&Validation) -> 
     )
 }
 
-/// By mixture, in the order in which they come.
+/// By mixture and length, in the order in which they come.
 fn curves<'a>(
     of_encoder: impl Iterator<Item = &'a Validation>,
     of: fn(&Validation) -> Option<f64>,
-) -> Vec<(&'a str, Steps)> {
-    let mut lines: Vec<(&str, std::collections::BTreeMap<u64, Vec<f64>>)> = Vec::new();
+) -> Vec<((&'a str, usize), Steps)> {
+    let mut lines: Vec<((&str, usize), BTreeMap<u64, Vec<f64>>)> = Vec::new();
     for v in of_encoder {
         let Some(value) = of(v) else { continue };
-        let at = lines.iter().position(|l| l.0 == v.mixture).unwrap_or_else(|| {
-            lines.push((&v.mixture, std::collections::BTreeMap::new()));
+        let at = lines.iter().position(|l| l.0 == (v.mixture.as_str(), v.max_length)).unwrap_or_else(|| {
+            lines.push(((&v.mixture, v.max_length), BTreeMap::new()));
             lines.len() - 1
         });
         lines[at].1.entry(v.step).or_default().push(value);

@@ -9,7 +9,10 @@ use anyhow::Context as _;
 use mos_data::Card;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::results::Results;
+use crate::{
+    results::{Cell, Results},
+    routing::{self, RoutingRecord},
+};
 
 /// A run, as far as a report shows it.
 #[derive(Debug)]
@@ -18,14 +21,15 @@ pub struct RunFiles {
     pub(crate) results: Results,
     /// `config.toml`.
     pub(crate) config: Option<String>,
+    /// The length of histories that names of trainings leave out.
+    max_length: Option<usize>,
     /// `card.json`.
     pub(crate) card: Option<Card>,
     /// `metrics.jsonl`.
     pub(crate) validations: Vec<Validation>,
     /// `routing.json`.
-    pub(crate) routing: Vec<Routing>,
-    /// Labels and logits of the test part, by cell and seed.
-    pub(crate) test: Option<TestScores>,
+    pub(crate) routing: Vec<RoutingRecord>,
+    test: Option<TestScores>,
 }
 
 /// One validation during a training.
@@ -33,6 +37,9 @@ pub struct RunFiles {
 pub(crate) struct Validation {
     pub(crate) encoder: String,
     pub(crate) mixture: String,
+    /// Behaviours that a history keeps.
+    #[serde(default)]
+    pub(crate) max_length: usize,
     pub(crate) seed: u64,
     pub(crate) step: u64,
     /// Mean training loss since the validation before.
@@ -40,54 +47,11 @@ pub(crate) struct Validation {
     pub(crate) auc: Option<f64>,
 }
 
-/// How the router of one cell behaves.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Routing {
-    pub(crate) encoder: String,
-    pub(crate) mixture: String,
-    pub(crate) seed: u64,
-    /// Share of the behaviours that each theme takes.
-    pub(crate) load: Vec<f64>,
-    /// Entropy of the load.
-    pub(crate) entropy: Option<f64>,
-    /// Normalised mutual information of themes and categories.
-    pub(crate) nmi: Option<f64>,
-    /// Share of the behaviours that belong to the most frequent category of their theme.
-    pub(crate) purity: Option<f64>,
-    /// Share of neighbours within a session with one theme.
-    pub(crate) session_stability: Option<f64>,
-    pub(crate) heat: Option<Heat>,
-    pub(crate) example: Option<Example>,
-}
-
-/// How often a theme (row) takes a behaviour of a category (column).
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Heat {
-    pub(crate) categories: Vec<String>,
-    pub(crate) counts: Vec<Vec<f64>>,
-}
-
-/// One user's history.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Example {
-    pub(crate) user: serde_json::Value,
-    pub(crate) events: Vec<Event>,
-}
-
-/// A behaviour and its theme.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Event {
-    pub(crate) time: i64,
-    pub(crate) session: u64,
-    pub(crate) theme: usize,
-    pub(crate) category: Option<serde_json::Value>,
-}
-
-/// Labels of the test part, and the logits of each training by cell (`encoder-mixture`).
+/// Labels of the test part, and the logits of each training by encoder, mixture and length.
 #[derive(Debug)]
-pub(crate) struct TestScores {
-    pub(crate) labels: Vec<f32>,
-    pub(crate) logits: BTreeMap<String, Vec<Vec<f32>>>,
+struct TestScores {
+    labels: Vec<f32>,
+    logits: BTreeMap<(String, String, usize), Vec<Vec<f32>>>,
 }
 
 impl RunFiles {
@@ -99,17 +63,23 @@ impl RunFiles {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) }.to_owned();
         let file = if path.is_dir() { folder.join("results.json") } else { path.to_owned() };
         let results = Results::read(&file)?;
-        let routing = optional(&folder.join("routing.json"))?.map(|t| json(&folder.join("routing.json"), &t));
+        let routing = folder.join("routing.json");
+        let routing = if routing.exists() { routing::read(&routing)? } else { Vec::new() };
         let card = optional(&folder.join("card.json"))?.map(|t| json(&folder.join("card.json"), &t));
-        Ok(Self {
-            config: optional(&folder.join("config.toml"))?,
+        let config = optional(&folder.join("config.toml"))?;
+        let max_length = config.as_deref().map(max_length).transpose().context("config.toml")?.flatten();
+        let mut run = Self {
+            config,
+            max_length,
             card: card.transpose()?,
             validations: validations(&folder.join("metrics.jsonl"))?,
-            routing: routing.transpose()?.unwrap_or_default(),
-            test: test_scores(&folder, &results)?,
+            routing,
+            test: None,
             folder,
             results,
-        })
+        };
+        run.test = test_scores(&run)?;
+        Ok(run)
     }
 
     /// The folder.
@@ -120,6 +90,24 @@ impl RunFiles {
     /// What the run found.
     pub fn results(&self) -> &Results {
         &self.results
+    }
+
+    /// What routers do, where it was measured.
+    pub fn routing(&self) -> &[RoutingRecord] {
+        &self.routing
+    }
+
+    /// The mixture of a cell as it stands in names of trainings: with its length where it is not that of the configuration.
+    pub(crate) fn mixture(&self, cell: &Cell) -> String {
+        let usual = self.max_length.is_none_or(|l| l == cell.max_length) || cell.max_length == 0;
+        if usual { cell.mixture.clone() } else { format!("{}-L{}", cell.mixture, cell.max_length) }
+    }
+
+    /// Test logits of a cell's trainings, those that are there; `None` without any.
+    pub(crate) fn logits(&self, cell: &Cell) -> Option<(&[f32], &[Vec<f32>])> {
+        let test = self.test.as_ref()?;
+        let of = test.logits.get(&(cell.encoder.clone(), cell.mixture.clone(), cell.max_length))?;
+        Some((&test.labels, of))
     }
 
     /// The folder, as it stands in commands.
@@ -149,7 +137,7 @@ fn validations(path: &Path) -> anyhow::Result<Vec<Validation>> {
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         match serde_json::from_str::<Validation>(line) {
             Ok(v) => {
-                all.insert((v.encoder.clone(), v.mixture.clone(), v.seed, v.step), v);
+                all.insert((v.encoder.clone(), v.mixture.clone(), v.max_length, v.seed, v.step), v);
             }
             Err(_) if i + 1 == last && !text.ends_with('\n') => {}
             Err(error) => return Err(error).with_context(|| format!("{}:{}", path.display(), i + 1)),
@@ -158,9 +146,15 @@ fn validations(path: &Path) -> anyhow::Result<Vec<Validation>> {
     Ok(all.into_values().collect())
 }
 
+/// The length that a configuration gives to all rows.
+fn max_length(config: &str) -> anyhow::Result<Option<usize>> {
+    let config: toml::Table = config.parse()?;
+    Ok(config.get("max_length").and_then(toml::Value::as_integer).map(|l| l as usize))
+}
+
 /// What is left of the test scores; `None` without the samples they belong to.
-fn test_scores(folder: &Path, results: &Results) -> anyhow::Result<Option<TestScores>> {
-    let path = folder.join("test.csv");
+fn test_scores(run: &RunFiles) -> anyhow::Result<Option<TestScores>> {
+    let path = run.folder.join("test.csv");
     let Some(text) = optional(&path)? else { return Ok(None) };
     let mut rows = csv::Reader::from_reader(text.as_bytes());
     let column = rows.headers()?.iter().position(|h| h == "label");
@@ -175,17 +169,17 @@ fn test_scores(folder: &Path, results: &Results) -> anyhow::Result<Option<TestSc
         .map(label)
         .collect::<anyhow::Result<_>>()
         .with_context(|| path.display().to_string())?;
-    let mut logits: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
-    for cell in results.cells.iter().filter(|c| c.params.dense > 0) {
-        let name = format!("{}-{}", cell.encoder, cell.mixture);
-        for run in &cell.runs {
-            let file = folder.join(format!("trainings/{name}-{}.f32", run.seed));
-            let Ok(bytes) = std::fs::read(file) else { continue };
+    let mut logits: BTreeMap<_, Vec<Vec<f32>>> = BTreeMap::new();
+    for cell in run.results.cells.iter().filter(|c| c.params.dense > 0) {
+        let key = (cell.encoder.clone(), cell.mixture.clone(), cell.max_length);
+        for seed in cell.runs.iter().map(|r| r.seed) {
+            let name = format!("trainings/{}-{}-{seed}.f32", cell.encoder, run.mixture(cell));
+            let Ok(bytes) = std::fs::read(run.folder.join(name)) else { continue };
             let scores: Vec<f32> =
                 bytes.chunks(4).filter_map(|b| Some(f32::from_le_bytes(b.try_into().ok()?))).collect();
             // Those of another test part say nothing here.
             if scores.len() == labels.len() {
-                logits.entry(name.clone()).or_default().push(scores);
+                logits.entry(key.clone()).or_default().push(scores);
             }
         }
     }

@@ -1,16 +1,19 @@
 //! The outcome in a few sentences, for and against.
 
-use super::look::{control, counted, name, significant};
+use super::look::{Look, control, counted, significant};
 use crate::{
     results::{Cell, Results},
     stats::{Paired, paired_t},
 };
 
 /// What the reader should take away: the first sentence is the verdict, the others what qualifies it.
-pub(crate) fn sentences(results: &Results) -> Vec<String> {
-    let learned: Vec<&Cell> = results.cells.iter().filter(|c| !control(c)).collect();
+pub(crate) fn sentences(results: &Results, look: &Look) -> Vec<String> {
+    // Where histories are cut to several lengths, the longest ones are spoken of.
+    let longest = results.cells.iter().map(|c| c.max_length).max().unwrap_or(0);
+    let learned: Vec<&Cell> =
+        results.cells.iter().filter(|c| !control(c) && c.max_length == longest).collect();
     let best = |cells: &[&Cell]| -> Option<(String, f64)> {
-        let means = cells.iter().filter_map(|c| Some((name(c), c.auc?.mean)));
+        let means = cells.iter().filter_map(|c| Some((look.name(c), c.auc?.mean)));
         means.max_by(|a, b| a.1.total_cmp(&b.1))
     };
     let mut out = Vec::new();

@@ -1,5 +1,7 @@
 //! How cells look in all figures of a report: the colour is the encoder's, the shape the mixture's.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::svg::{Ink, Mark, Swatch, legend};
@@ -13,20 +15,38 @@ use crate::{
 pub(crate) struct Look {
     encoders: Vec<String>,
     mixtures: Vec<String>,
+    /// Whether cells differ in the length of their histories, so that names need it.
+    lengths: bool,
 }
 
 impl Look {
     pub(crate) fn of<'a>(results: impl IntoIterator<Item = &'a Results>) -> Self {
-        let (mut encoders, mut mixtures) = (Vec::new(), Vec::new());
+        let (mut encoders, mut mixtures, mut lengths) = (Vec::new(), Vec::new(), BTreeSet::new());
         for cell in results.into_iter().flat_map(|r| &r.cells) {
             if !encoders.contains(&cell.encoder) && !control(cell) {
                 encoders.push(cell.encoder.clone());
             }
+            lengths.insert(cell.max_length);
             if !mixtures.contains(&cell.mixture) && !control(cell) {
                 mixtures.push(cell.mixture.clone());
             }
         }
-        Self { encoders, mixtures }
+        Self { encoders, mixtures, lengths: lengths.len() > 1 }
+    }
+
+    /// A mixture's name, with its length where cells differ in it.
+    pub(crate) fn with_length(&self, mixture: &str, length: usize) -> String {
+        if self.lengths { format!("{mixture}, L = {length}") } else { mixture.to_owned() }
+    }
+
+    /// A cell's name in a sentence.
+    pub(crate) fn name(&self, cell: &Cell) -> String {
+        let plain = cell.mixture == "none" && !self.lengths;
+        if plain || control(cell) {
+            cell.encoder.clone()
+        } else {
+            format!("{} × {}", cell.encoder, self.with_length(&cell.mixture, cell.max_length))
+        }
     }
 
     /// Colour of an encoder; controls stand back.
@@ -69,15 +89,6 @@ impl Look {
 /// Whether a row is a control without an encoder of its own.
 pub(crate) fn control(cell: &Cell) -> bool {
     ["popularity", "repetition", "target_only", "shuffled_history"].contains(&cell.encoder.as_str())
-}
-
-/// A cell's name in a sentence.
-pub(crate) fn name(cell: &Cell) -> String {
-    if cell.mixture == "none" {
-        cell.encoder.clone()
-    } else {
-        format!("{} × {}", cell.encoder, cell.mixture)
-    }
 }
 
 /// Mean and ends, for a plot.

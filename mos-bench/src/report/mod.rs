@@ -13,6 +13,7 @@ mod look;
 mod provenance;
 mod routing;
 mod rows;
+mod studies;
 pub(crate) mod svg;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -31,18 +32,23 @@ pub(crate) struct Section {
     pub(crate) body: Markup,
 }
 
+/// Makes a part, where the run has anything to do with it.
+type Part = fn(&RunFiles, &Look) -> Option<Section>;
+
 /// The parts, in their order.
-const PARTS: [fn(&RunFiles, &Look) -> Section; 10] = [
-    accuracy::section,
-    costs::pareto,
-    curves::section,
-    routing::section,
-    costs::bars_by_part,
-    accuracy::weightings,
-    accuracy::calibration,
-    provenance::data,
-    provenance::made_from,
-    provenance::repeat,
+const PARTS: [Part; 12] = [
+    |run, look| Some(accuracy::section(run, look)),
+    |run, look| Some(costs::pareto(run, look)),
+    studies::ablation,
+    studies::length,
+    |run, look| Some(curves::section(run, look)),
+    |run, look| Some(routing::section(run, look)),
+    |run, look| Some(costs::bars_by_part(run, look)),
+    |run, look| Some(accuracy::weightings(run, look)),
+    |run, look| Some(accuracy::calibration(run, look)),
+    |run, _| Some(provenance::data(run)),
+    |run, _| Some(provenance::made_from(run)),
+    |run, _| Some(provenance::repeat(run)),
 ];
 
 /// The report of one run or of several, each with all its parts. Several begin with a table of the cells of all runs on the
@@ -54,7 +60,7 @@ pub fn page(runs: &[RunFiles]) -> String {
         _ => counted(runs.len(), "run"),
     };
     let sections: Vec<Vec<Section>> =
-        runs.iter().map(|run| PARTS.iter().map(|part| part(run, &look)).collect()).collect();
+        runs.iter().map(|run| PARTS.iter().filter_map(|part| part(run, &look)).collect()).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -71,7 +77,7 @@ pub fn page(runs: &[RunFiles]) -> String {
                     @if runs.len() > 1 { (together(runs, &look)) }
                     @for (i, (run, sections)) in runs.iter().zip(&sections).enumerate() {
                         @let prefix = if runs.len() > 1 { format!("run-{}-", i + 1) } else { String::new() };
-                        (head(i, runs.len(), run))
+                        (head(i, runs.len(), run, &look))
                         nav aria-label="Parts" { ul {
                             @for s in sections { li { a href={ "#" (prefix) (s.id) } { (s.title) } } }
                         } }
@@ -90,9 +96,9 @@ fn run_name(i: usize, run: &RunFiles) -> String {
     format!("run {}: {}", i + 1, run.place())
 }
 
-fn head(i: usize, of: usize, run: &RunFiles) -> Markup {
+fn head(i: usize, of: usize, run: &RunFiles, look: &Look) -> Markup {
     let r = &run.results;
-    let sentences = headline::sentences(r);
+    let sentences = headline::sentences(r, look);
     let (verdict, rest) = sentences.split_first().map_or(("", &[][..]), |(v, rest)| (v.as_str(), rest));
     html! {
         header id={ "run-" (i + 1) } {

@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 use mos_data::Card;
 
-use super::{Section, files::RunFiles, look::Look};
+use super::{Section, files::RunFiles};
 
 /// The data card.
-pub(crate) fn data(run: &RunFiles, _: &Look) -> Section {
+pub(crate) fn data(run: &RunFiles) -> Section {
     let d = &run.results.data;
     let body = html! {
         @match &run.card {
@@ -66,7 +66,7 @@ fn card_table(card: &Card) -> Markup {
 }
 
 /// Configuration, hashes, commit, environment.
-pub(crate) fn made_from(run: &RunFiles, _: &Look) -> Section {
+pub(crate) fn made_from(run: &RunFiles) -> Section {
     let r = &run.results;
     let code = |text: &str| html! { code { (text) } };
     let body = html! {
@@ -88,12 +88,12 @@ pub(crate) fn made_from(run: &RunFiles, _: &Look) -> Section {
 }
 
 /// The command that trains each cell again and compares.
-pub(crate) fn repeat(run: &RunFiles, _: &Look) -> Section {
+pub(crate) fn repeat(run: &RunFiles) -> Section {
     let place = quoted(&run.place());
     let trained = run.results.cells.iter().filter(|c| c.params.dense > 0);
     let command = |cell: &str| format!("cargo run -p mos-bench -- verify {place} --cell {}", quoted(cell));
     let rows: Vec<(String, Markup)> = trained
-        .flat_map(|c| c.runs.iter().map(move |r| format!("{}/{}/{}", c.encoder, c.mixture, r.seed)))
+        .flat_map(|c| c.runs.iter().map(|r| format!("{}/{}/{}", c.encoder, run.mixture(c), r.seed)))
         .map(|cell| (cell.clone(), html! { code { (command(&cell)) } }))
         .collect();
     let body = html! {

@@ -4,128 +4,124 @@ use maud::{Markup, html};
 
 use super::{
     Section,
-    files::{Example, Heat, Routing, RunFiles},
+    files::RunFiles,
     look::Look,
+    rows::plain,
     svg::{Bar, Cell, Ink, Swatch, bars, figure, heat, legend, strip},
 };
+use crate::{
+    routing::{Example, Heat, RoutingRecord},
+    tables,
+};
 
-/// Routing of every cell that has been looked at; the figures are those of each cell's first seed.
-pub(crate) fn section(run: &RunFiles, _: &Look) -> Section {
-    let mut first: Vec<&Routing> = Vec::new();
+/// Bars and rows that a figure shows at most.
+const SHOWN: usize = 32;
+
+/// Routing of every cell that gives behaviours themes. Figures are of each cell's first seed; those of the first cell, a
+/// `mos` where there is one, are open.
+pub(crate) fn section(run: &RunFiles, look: &Look) -> Section {
+    let key = |r: &RoutingRecord| (r.encoder.clone(), r.mixture.clone(), r.max_length);
+    let mut first: Vec<&RoutingRecord> = Vec::new();
     for r in &run.routing {
-        if !first.iter().any(|f| (&f.encoder, &f.mixture) == (&r.encoder, &r.mixture)) {
+        if !first.iter().any(|f| key(f) == key(r)) {
             first.push(r);
         }
     }
+    first.sort_by_key(|r| r.mixture != "mos");
+    let name = |r: &RoutingRecord| {
+        format!("{} × {}, seed {}", r.encoder, look.with_length(&r.mixture, r.max_length), r.seed)
+    };
     let body = html! {
         @if run.routing.is_empty() {
             p.note { "The run folder holds no routing.json, so routing is not shown." }
         } @else {
-            (measures(&run.routing))
-            @for r in first { (cell(r)) }
+            (plain(&tables::routing(&run.results.data.name, &run.routing), 2))
+            @for (i, r) in first.into_iter().enumerate() {
+                @if i == 0 { h3 { (name(r)) } (figures(&name(r), r)) }
+                @else { details { summary { (name(r)) } (figures(&name(r), r)) } }
+            }
         }
     };
     Section { id: "routing", title: "Routing", body }
-}
-
-fn measures(all: &[Routing]) -> Markup {
-    let number = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{x:.3}"));
-    html! {
-        div.scroll tabindex="0" role="region" aria-label="Measures of routing" { table {
-            thead { tr {
-                th scope="col" { "cell" }
-                @for head in ["seed", "themes", "entropy of load", "NMI", "purity", "stability"] { th.number scope="col" { (head) } }
-            } }
-            tbody { @for r in all { tr {
-                th scope="row" { (r.encoder) " × " (r.mixture) }
-                td.number { (r.seed) } td.number { (r.load.len()) }
-                @for x in [r.entropy, r.nmi, r.purity, r.session_stability] { td.number { (number(x)) } }
-            } } }
-        } }
-        p.note {
-            "NMI and purity: agreement of themes and item categories. Stability: share of neighbours within a session that have "
-            "one theme."
-        }
-    }
 }
 
 fn theme(i: usize) -> String {
     format!("theme {}", i + 1)
 }
 
-fn cell(r: &Routing) -> Markup {
-    let bar = |(i, share): (usize, &f64)| Bar {
-        label: theme(i),
-        parts: vec![(*share, Ink::Series(i), format!("{}: {:.1} %", theme(i), 100.0 * share))],
+fn figures(name: &str, r: &RoutingRecord) -> Markup {
+    let mut order: Vec<usize> = (0..r.load.len()).collect();
+    if order.len() > SHOWN {
+        order.sort_by(|a, b| r.load[*b].total_cmp(&r.load[*a]));
+        order.truncate(SHOWN);
+    }
+    let bar = |i: &usize| Bar {
+        label: theme(*i),
+        parts: vec![(r.load[*i], Ink::Series(*i), format!("{}: {:.1} %", theme(*i), 100.0 * r.load[*i]))],
         tick: None,
-        text: format!("{:.1} %", 100.0 * share),
+        text: format!("{:.1} %", 100.0 * r.load[*i]),
         apart: false,
     };
-    let load: Vec<Bar> = r.load.iter().enumerate().map(bar).collect();
-    let name = format!("{} × {}, seed {}", r.encoder, r.mixture, r.seed);
+    let load: Vec<Bar> = order.iter().map(bar).collect();
     html! {
-        h3 { (name) }
-        @if let Some(example) = &r.example { (history(&name, example)) }
-        (figure(html! { "Load: the share of behaviours that each theme takes." },
-            |width| bars(&format!("Load of the themes, {name}"), width.min(560.0), &load)))
-        @if let Some(heat) = &r.heat { (categories(&name, heat)) }
+        @if !r.example.events.is_empty() { (history(name, &r.example)) }
+        (figure(
+            html! {
+                "Load: the share of behaviours that each theme takes."
+                @if r.load.len() > SHOWN { " The " (SHOWN) " most loaded of " (r.load.len()) "." }
+            },
+            |width| bars(&format!("Load of the themes, {name}"), width.min(560.0), &load),
+        ))
+        @if !r.heat.categories.is_empty() { (categories(name, &r.heat)) }
     }
 }
 
 /// One user's history, coloured by theme.
 fn history(name: &str, example: &Example) -> Markup {
-    let user = plain(&example.user);
     let events: Vec<Cell> = example
         .events
         .iter()
         .enumerate()
         .map(|(i, e)| {
-            let category = e.category.as_ref().map_or(String::new(), |c| format!(", category {}", plain(c)));
+            let themed = e.theme.map_or("no theme".to_owned(), theme);
+            let category = e.category.as_ref().map_or(String::new(), |c| format!(", {c}"));
             Cell {
-                ink: Ink::Series(e.theme),
+                ink: e.theme.map_or(Ink::Rule, Ink::Series),
                 apart: i > 0 && example.events[i - 1].session != e.session,
-                title: format!("{}{category}, session {}, time {}", theme(e.theme), e.session, e.time),
+                title: format!("{themed}{category}, session {}, time {}", e.session, e.time),
                 marked: false,
             }
         })
         .collect();
-    let themes = example.events.iter().map(|e| e.theme).max().map_or(0, |m| m + 1);
-    let names: Vec<String> = (0..themes).map(theme).collect();
+    let mut themes: Vec<usize> = example.events.iter().filter_map(|e| e.theme).collect();
+    themes.sort_unstable();
+    themes.dedup();
+    let names: Vec<(usize, String)> = themes.into_iter().map(|t| (t, theme(t))).collect();
+    let bare = example.events.iter().any(|e| e.theme.is_none());
+    let entries = names.iter().map(|(t, n)| (Swatch::Fill(Ink::Series(*t)), n.as_str()));
     html! {
-        (legend(names.iter().enumerate().map(|(i, n)| (Swatch::Fill(Ink::Series(i)), n.as_str()))))
+        (legend(entries.chain(bare.then_some((Swatch::Fill(Ink::Rule), "no theme")))))
         (figure(
-            html! { "The history of user " (user) ", oldest behaviour first, coloured by theme. A line below joins a session."
-                @if themes > 10 { " Colours repeat after ten themes." } },
-            |width| strip(&format!("History of user {user} by theme, {name}"), width, &events),
+            html! {
+                "The history of user " (example.user) ", oldest behaviour first, coloured by theme. A line below joins a session."
+                @if names.iter().any(|(t, _)| *t >= 10) { " Colours repeat after ten themes." }
+            },
+            |width| strip(&format!("History of user {} by theme, {name}", example.user), width, &events),
         ))
     }
 }
 
-fn plain(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
-}
-
-/// Shares of the themes in each category; the most frequent categories.
+/// Shares of the themes in each category.
 fn categories(name: &str, table: &Heat) -> Markup {
-    const SHOWN: usize = 20;
-    let total = |j: usize| table.counts.iter().filter_map(|row| row.get(j)).sum::<f64>();
-    let mut order: Vec<usize> = (0..table.categories.len()).collect();
-    order.sort_by(|a, b| total(*b).total_cmp(&total(*a)));
-    let left_out = order.len().saturating_sub(SHOWN);
-    order.truncate(SHOWN);
-    let rows: Vec<String> = order.iter().map(|j| table.categories[*j].clone()).collect();
-    let columns: Vec<String> = (0..table.counts.len()).map(|i| (i + 1).to_string()).collect();
+    let total = |j: usize| table.counts.iter().filter_map(|row| row.get(j)).sum::<u64>();
+    let columns: Vec<String> = table.themes.iter().map(|t| (t + 1).to_string()).collect();
     let share = |j: usize| {
-        let all = total(j).max(f64::MIN_POSITIVE);
-        table.counts.iter().map(|row| row.get(j).copied().unwrap_or(0.0) / all).collect::<Vec<f64>>()
+        let all = total(j).max(1) as f64;
+        table.counts.iter().map(|row| row.get(j).copied().unwrap_or(0) as f64 / all).collect::<Vec<f64>>()
     };
-    let values: Vec<Vec<f64>> = order.iter().map(|j| share(*j)).collect();
+    let values: Vec<Vec<f64>> = (0..table.categories.len()).map(share).collect();
     figure(
-        html! {
-            "Which theme (column) takes the behaviours of a category (row), in percent of the category, most frequent category "
-            "first."
-            @if left_out > 0 { " " (left_out) " rarer categories are left out." }
-        },
-        |width| heat(&format!("Themes by category, {name}"), width, &rows, &columns, &values),
+        html! { "Which theme (column) takes the behaviours of a " (table.of) " (row), in percent of the row." },
+        |width| heat(&format!("Themes by {}, {name}", table.of), width, &table.categories, &columns, &values),
     )
 }

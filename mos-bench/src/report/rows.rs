@@ -9,6 +9,7 @@ use super::{
 use crate::{
     results::Cell,
     stats::{Interval, Paired},
+    tables::Table,
 };
 
 /// Width of a plot in a row.
@@ -84,7 +85,7 @@ pub(crate) fn table(label: &str, look: &Look, rows: &[Row<'_>], columns: &[Colum
                             th colspan=(2 * columns.len()) {} }
                         @for Row { cell, run } in rows { tr {
                             th scope="row" {
-                                @if control(cell) { (cell.encoder) } @else { (cell.mixture) }
+                                @if control(cell) { (cell.encoder) } @else { (look.with_length(&cell.mixture, cell.max_length)) }
                                 @if let Some(run) = run { span.quiet { " · " (run) } }
                                 @if cell.collapsed() { span.warning title="a run that did not learn" { " †" } }
                             }
@@ -102,6 +103,23 @@ pub(crate) fn table(label: &str, look: &Look, rows: &[Row<'_>], columns: &[Colum
                 }
             }
         }
+    }
+}
+
+/// Any table, with its notes; the first `names` columns are names.
+pub(crate) fn plain(table: &Table, names: usize) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(table.title) { table {
+            thead { tr {
+                @for (i, head) in table.header.iter().enumerate() { th.number[i >= names] scope="col" { (head) } }
+            } }
+            tbody { @for row in &table.rows { tr {
+                @for (i, cell) in row.iter().enumerate() {
+                    @if i == 0 { th scope="row" { (cell) } } @else { td.number[i >= names] { (cell) } }
+                }
+            } } }
+        } }
+        @for note in table.notes.iter().chain(&table.wide_notes) { p.note { (note) } }
     }
 }
 

@@ -65,24 +65,31 @@ fn name(cell: &Cell) -> String {
 }
 
 /// The mixture of a row, with its length where rows differ in it.
-fn mixture(results: &Results, cell: &Cell) -> String {
+pub(crate) fn mixture(results: &Results, cell: &Cell) -> String {
     let one = results.cells.iter().all(|c| c.max_length == cell.max_length);
     if one { cell.mixture.clone() } else { format!("{}, L = {}", cell.mixture, cell.max_length) }
 }
 
-/// Every table that a run has something for, in Markdown.
-pub fn markdown(results: &Results, routed: &[RoutingRecord]) -> String {
-    let mut all = vec![accuracy(results), weightings(results), cost(results)];
+/// Every table that a run has something for, by name.
+pub fn all(results: &Results, routed: &[RoutingRecord]) -> Vec<(&'static str, Table)> {
+    let mut all =
+        vec![("accuracy", accuracy(results)), ("weightings", weightings(results)), ("cost", cost(results))];
     if results.cells.iter().any(|c| c.variant.is_some()) {
-        all.push(ablation(results));
+        all.push(("ablation", ablation(results)));
     }
     if results.cells.iter().any(|c| c.max_length != results.cells[0].max_length) {
-        all.push(length(results));
+        all.push(("length", length(results)));
     }
     if !routed.is_empty() {
-        all.push(routing(&results.data.name, routed));
+        all.push(("routing", routing(&results.data.name, routed)));
     }
-    all.iter().map(|t| t.render(Format::Markdown)).collect::<Vec<_>>().join("\n")
+    all
+}
+
+/// The same in Markdown.
+pub fn markdown(results: &Results, routed: &[RoutingRecord]) -> String {
+    let all = all(results, routed);
+    all.iter().map(|(_, t)| t.render(Format::Markdown)).collect::<Vec<_>>().join("\n")
 }
 
 fn short(hash: &str) -> &str {
