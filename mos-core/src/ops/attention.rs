@@ -3,6 +3,10 @@
 //! softmax(q W_q (H W_k)ᵀ) H W_v = (softmax((q W_q W_kᵀ) Hᵀ) H) W_v: with W_k on the query's side and W_v behind the
 //! sum the rows themselves are never projected, which costs 4nd + 4d² instead of 2nd² + 2nd + 2d² multiply-adds.
 
+use std::cmp::Ordering;
+
+use rayon::prelude::*;
+
 use super::{add_product, axpy, dense::softmax, dot};
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
@@ -26,27 +30,24 @@ pub fn attend(
     assert_eq!(rows.rows(), spans.rows(), "attend: spans of other rows");
     let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
     count(heads * d * spans.lengths().map(|n| n + keep(n)).sum::<usize>());
-    let (of_forward, of_backward) = (spans.clone(), spans);
+    let (of_forward, of_backward, training) = (spans.clone(), spans, tape.is_training());
     // Chosen rows, relative to their history, of all (sample, head) in turn; empty where all are chosen.
     type Saved = (Vec<f32>, Vec<u32>);
     tape.record(
         &[queries, rows],
         (b, heads * d),
         |v| {
-            let mut out = vec![0.0; b * heads * d];
-            let (mut weights, mut chosen) = (Vec::new(), Vec::new());
-            for (s, range) in of_forward.ranges().enumerate() {
+            let of_sample = |s: usize, out: &mut [f32], (weights, chosen): &mut Saved| {
+                let range = of_forward.range(s);
                 let history = &v[1][range.start * d..range.end * d];
-                for h in 0..heads {
-                    let at = (s * heads + h) * d..(s * heads + h + 1) * d;
-                    let q = &v[0][at.clone()];
+                for (h, out) in out.chunks_exact_mut(d).enumerate() {
+                    let q = &v[0][(s * heads + h) * d..(s * heads + h + 1) * d];
                     let mut w: Vec<f32> = history.chunks_exact(d).map(|row| scale * dot(q, row)).collect();
                     let pick = top(&w, keep(w.len()));
                     if let Some(pick) = &pick {
                         w = pick.iter().map(|t| w[*t as usize]).collect();
                     }
                     softmax(&mut w);
-                    let out = &mut out[at];
                     match pick {
                         None => history.chunks_exact(d).zip(&w).for_each(|(row, w)| axpy(*w, row, out)),
                         Some(pick) => {
@@ -57,8 +58,18 @@ pub fn attend(
                     }
                     weights.extend(w);
                 }
+            };
+            let mut out = vec![0.0; b * heads * d];
+            let mut saved = Saved::default();
+            if of_forward.shared() && !training {
+                // The candidates of one request are one shard: the threads are free.
+                let samples = out.par_chunks_mut(heads * d).enumerate().with_min_len(16);
+                samples.for_each(|(s, out)| of_sample(s, out, &mut Saved::default()));
+            } else {
+                let samples = out.chunks_mut(heads * d).enumerate();
+                samples.for_each(|(s, out)| of_sample(s, out, &mut saved));
             }
-            (out, (weights, chosen))
+            (out, saved)
         },
         move |back, (weights, chosen): Saved| {
             let (mut weights, mut chosen) = (weights.as_slice(), chosen.as_slice());
@@ -117,12 +128,22 @@ fn top(scores: &[f32], k: usize) -> Option<Vec<u32>> {
     if k >= scores.len() {
         return None;
     }
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(b.cmp(a));
-    order.select_nth_unstable_by(k, better);
-    order.truncate(k);
-    order.sort_unstable();
-    Some(order)
+    let mut values = scores.to_vec();
+    let least = *values.select_nth_unstable_by(k.checked_sub(1)?, |a, b| b.total_cmp(a)).1;
+    let mut ties = k - scores.iter().filter(|x| x.total_cmp(&least).is_gt()).count();
+    let mut places = Vec::with_capacity(k);
+    for (place, x) in scores.iter().enumerate().rev() {
+        let chosen = match x.total_cmp(&least) {
+            Ordering::Greater => true,
+            Ordering::Equal if ties > 0 => (ties -= 1, true).1,
+            _ => false,
+        };
+        if chosen {
+            places.push(place as u32);
+        }
+    }
+    places.reverse();
+    Some(places)
 }
 
 /// Block-diagonal linear map: head h's block of x times block h of w.

@@ -79,7 +79,7 @@ pub fn hash_pool(
             let mut sums = vec![0.0; b * hashes * d];
             // Sums of a history that several samples read, by hash and code.
             let mut known: HashMap<(usize, usize, u16), Vec<f32>> = HashMap::new();
-            for (s, range) in of_forward.ranges().enumerate() {
+            for (s, range) in of_forward.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
                 let want = &wanted[s * hashes..(s + 1) * hashes];
                 let sums = &mut sums[s * hashes * d..(s + 1) * hashes * d];
                 let new: Vec<usize> = (0..hashes)
@@ -97,7 +97,7 @@ pub fn hash_pool(
                         axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
                     }
                 }
-                if of_forward.shared() && !range.is_empty() {
+                if of_forward.shared() {
                     let sum = |h: &usize| ((range.start, *h, want[*h]), sums[h * d..(h + 1) * d].to_vec());
                     known.extend(new.iter().map(sum));
                 }
