@@ -54,11 +54,11 @@ impl Vocabulary {
         };
         let (mut items, mut rows) = (HashMap::new(), 0);
         for id in ids {
-            if let Some(id) = id.filter(|_| rows > 0) {
-                if let Some(first) = items.insert(id.into_boxed_str(), rows as u32) {
-                    let id = items.iter().find(|(_, row)| **row == rows as u32).map_or("", |(id, _)| id);
-                    return Err(twice(&format!("after row {first} item"), id));
-                }
+            if let Some(id) = id.filter(|_| rows > 0)
+                && let Some(first) = items.insert(id.into_boxed_str(), rows as u32)
+            {
+                let id = items.iter().find(|(_, row)| **row == rows as u32).map_or("", |(id, _)| id);
+                return Err(twice(&format!("after row {first} item"), id));
             }
             rows += 1;
         }
