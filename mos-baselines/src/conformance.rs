@@ -187,6 +187,7 @@ fn shared_histories(model: &CtrModel) -> std::result::Result<(), String> {
             users: vec![0; copies],
             targets: targets.clone(),
             labels: vec![0.0; copies],
+            contexts: Vec::new(),
             target_times: vec![time; copies],
             offsets: (0..=copies).map(|b| b * length).collect(),
             items: one.items.repeat(copies),

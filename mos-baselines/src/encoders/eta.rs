@@ -78,7 +78,7 @@ impl SequenceEncoder for Eta {
         let projections = pass.buffer(self.projections);
         let words = |m: &mos_core::Mat| ops::hash_words(m.values(), self.width, &projections, self.bits);
         let (wanted, words) = (words(&input.target), words(&input.rows));
-        let (rows, offsets) = ops::nearest_words(&wanted, &words, &input.events.spans(), self.top_k);
+        let (rows, offsets) = ops::nearest_words(&wanted, &words, input.events.spans(), self.top_k);
         let found = ops::gather_rows(&mut pass.tape, &input.rows, &rows);
         let long = self.attention.forward(pass, &input.target, &found, &offsets, None);
         Ok(self.short.beside(pass, input, long))
@@ -94,7 +94,7 @@ impl SequenceEncoder for Eta {
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n) = (input.target.rows(), input.rows.rows());
-        let found = self.attention.cost(&self.kept(&input.events.spans()), None);
+        let found = self.attention.cost(&self.kept(input.events.spans()), None);
         Ok(Cost::encoder((b + n) * self.width * self.bits) + found + self.short.cost(input))
     }
 }

@@ -27,7 +27,7 @@ impl ShortTerm {
         let mut interest = Interest::one(long);
         if let Some(attention) = &self.attention {
             let last = input.last(&mut pass.tape, self.length);
-            let short = attention.forward(pass, &last.target, &last.rows, &last.events.spans(), None);
+            let short = attention.forward(pass, &last.target, &last.rows, last.events.spans(), None);
             interest.vectors.push(short);
         }
         interest

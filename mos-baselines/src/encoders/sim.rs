@@ -116,14 +116,14 @@ impl Sim {
                 let tape = &mut pass.tape;
                 let query = ops::linear(tape, &input.target, &query, None, Activation::None);
                 let query = ops::matmul_nt(tape, &query, &key);
-                let scores = ops::segment_dots(tape, &query, &input.rows, &events.spans(), 1);
+                let scores = ops::segment_dots(tape, &query, &input.rows, events.spans(), 1);
                 if tape.is_training() && *loss > 0.0 {
-                    let pooled = ops::weighted_sum(tape, &scores, &input.rows, &events.spans(), false);
+                    let pooled = ops::weighted_sum(tape, &scores, &input.rows, events.spans(), false);
                     let seen = ops::concat(tape, &[&input.target, &pooled]);
                     let logits = clicks.forward(pass, &seen);
                     pass.add_click_loss(*loss, &logits, events);
                 }
-                ops::best_rows(scores.values(), &events.spans(), self.top_k)
+                ops::best_rows(scores.values(), events.spans(), self.top_k)
             }
         }
     }

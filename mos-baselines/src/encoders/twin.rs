@@ -57,7 +57,7 @@ impl Twin {
 
 impl SequenceEncoder for Twin {
     fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-        let (spans, top_k) = (&input.events.spans(), Some(self.top_k));
+        let (spans, top_k) = (input.events.spans(), Some(self.top_k));
         let long = self.attention.forward(pass, &input.target, &input.rows, spans, top_k);
         Ok(self.short.beside(pass, input, long))
     }
@@ -71,6 +71,6 @@ impl SequenceEncoder for Twin {
     }
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
-        Ok(self.attention.cost(&input.events.spans(), Some(self.top_k)) + self.short.cost(input))
+        Ok(self.attention.cost(input.events.spans(), Some(self.top_k)) + self.short.cost(input))
     }
 }

@@ -166,9 +166,8 @@ fn scan(tape: &mut Tape, inputs: [&Mat; 6], offsets: &Offsets, last: bool) -> Ma
     count(n * e * 2 * s + read * e * (s + 1));
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     // The output row that step t of a segment is read into.
-    let row = move |segment: usize, t: usize, end: usize| match last {
-        false => Some(t),
-        true => (t + 1 == end).then_some(segment),
+    let row = move |segment: usize, t: usize, end: usize| {
+        if last { (t + 1 == end).then_some(segment) } else { Some(t) }
     };
     let filled = |offsets: &Offsets| offsets.ranges().filter(|r| !r.is_empty()).collect::<Vec<_>>();
     assert!(!last || filled(offsets).len() == read, "selective_scan_last: C of every last row");
