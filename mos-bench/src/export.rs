@@ -99,7 +99,7 @@ impl Table {
         out += "\\bottomrule\n\\end{tabular}\n";
         if self.all_notes().next().is_some() {
             let notes: Vec<String> = self.all_notes().map(|n| tex(n)).collect();
-            let _ = write!(out, "\\par\\smallskip\\footnotesize {}\n", notes.join("\\par "));
+            let _ = writeln!(out, "\\par\\smallskip\\footnotesize {}", notes.join("\\par "));
         }
         out + "\\end{table}\n"
     }

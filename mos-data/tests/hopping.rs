@@ -11,7 +11,7 @@ use mos_data::{
     sources::{Source, synthetic::SyntheticConfig},
 };
 use proptest::prelude::*;
-use rand::{RngExt as _, seq::SliceRandom as _};
+use rand::seq::SliceRandom as _;
 
 const GAP: Sessionizer = Sessionizer::Gap { seconds: 20 };
 

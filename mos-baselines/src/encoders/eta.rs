@@ -94,7 +94,7 @@ impl SequenceEncoder for Eta {
 
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n) = (input.target.rows(), input.rows.rows());
-        let found = self.attention.cost(&self.kept(input.events.spans()), None);
+        let found = self.attention.cost(&self.kept(&input.events.spans()), None);
         Ok(Cost::encoder((b + n) * self.width * self.bits) + found + self.short.cost(input))
     }
 }

@@ -82,9 +82,9 @@ pub(super) fn work(args: HoppingArgs) -> anyhow::Result<()> {
     let found = study(&log, &config)?;
     let json = serde_json::to_string_pretty(&found)? + "\n";
     if args.json {
-        say(&json)?
+        say(&json)?;
     } else {
-        say(&report::terminal(&found))?
+        say(&report::terminal(&found))?;
     }
     if let Some(folder) = &args.out {
         let mut names = vec!["hopping.html".to_owned(), "hopping.json".to_owned()];

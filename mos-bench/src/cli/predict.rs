@@ -15,7 +15,7 @@ use mos_core::{Predictor, Request};
 pub(super) struct PredictArgs {
     /// Model folder, as `mos-bench train` writes it.
     model: PathBuf,
-    /// Requests, one JSON object a line: {"history":[{"item":"i7","time":5,"behaviour":"pv"}],"candidates":["i9"],"time":6}.
+    /// Requests, one JSON object a line: `{"history":[{"item":"i7","time":5,"behaviour":"pv"}],"candidates":["i9"],"time":6}`.
     /// `-` reads standard input.
     #[arg(default_value = "-")]
     input: PathBuf,
