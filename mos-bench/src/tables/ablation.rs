@@ -108,7 +108,8 @@ pub fn ablation(results: &Results) -> Table {
         ),
     ];
     if collapsed {
-        notes.push("† a run with AUC below 0.55 or undefined: it did not learn.".into());
+        notes
+            .push("† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.".into());
     }
     let header = ["changed", "to", "encoder", "AUC", "ΔAUC", "gAUC", "ΔgAUC", "MACs", "dense params"];
     Table {
