@@ -308,10 +308,21 @@ fn a_cost_is_the_sum_of_its_parts() {
     assert!(macs(&long["total"], "encoder") > 5 * macs(&short["total"], "encoder"));
     assert_eq!(macs(&long["total"], "head"), macs(&short["total"], "head"));
     let tree = printed(at, &["flops", "twin", "mos", "--length", "100", "--candidates", "500"]);
-    for part in ["model", "├─ encoder", "global", "theme", "├─ router", "└─ head", "MACs, 500 candidates"]
+    for part in ["model", "├─ encoder", "global", "theme", "├─ router", "└─ head", "500 candidates after 100"]
     {
         assert!(tree.contains(part), "{tree}");
     }
+    let many = |encoder: &str| -> Value {
+        let args = ["flops", encoder, "none", "--length", "100", "--candidates", "50", "--json"];
+        serde_json::from_str(&printed(at, &args)).unwrap()
+    };
+    for encoder in ["sdim", "bst"] {
+        let (one, fifty) = (cost(encoder, "none", "100"), many(encoder));
+        let ratio = macs(&fifty["total"], "encoder") as f64 / macs(&one["total"], "encoder") as f64;
+        assert!(if fifty["shared"] == true { ratio < 50.0 } else { ratio == 50.0 }, "{encoder}: {ratio}");
+        assert_eq!(macs(&fifty["total"], "head"), 50 * macs(&one["total"], "head"));
+    }
+    refused(at, &["flops", "sdim", "none", "--length", "10", "--candidates", "0"], "at least 1");
     refused(at, &["flops", "twim", "mos", "--length", "10"], "did you mean `twin`");
     refused(at, &["flops", "twin", "mos", "--length", "0"], "must lie between 1 and");
     refused(at, &["flops", "twin", "mos", "--length", "10", "--set", "model.dim=0"], "must be at least 1");
