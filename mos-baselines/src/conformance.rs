@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use mos_core::{CtrModel, HeadConfig, ModelConfig, ParamId, Result, TrainConfig, checkpoint};
+use mos_core::{CtrModel, HeadConfig, ModelConfig, ParamId, Result, TrainConfig, checkpoint, mos::NO_THEME};
 use mos_data::{Batch, Catalog, Content, History, rng};
 use rand::RngExt as _;
 
@@ -108,6 +108,18 @@ pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::r
     for (i, one) in all.split(lengths.len()).iter().enumerate() {
         if subject.score(one).map_err(wrap)? != scores[i..=i] {
             return Err(say(&format!("the score of sample {i} depends on the rest of the batch")));
+        }
+    }
+    if let Some(all_themes) = subject.themes(&all).map_err(wrap)? {
+        let fits = |t: &u16| *t == NO_THEME || usize::from(*t) < all_themes.count;
+        if all_themes.of_rows.len() != all.items.len() || !all_themes.of_rows.iter().all(fits) {
+            return Err(say("does not give each behaviour one of its themes or none"));
+        }
+        for (i, one) in all.split(lengths.len()).iter().enumerate() {
+            let alone = subject.themes(one).map_err(wrap)?.map(|t| t.of_rows);
+            if alone.as_deref() != Some(&all_themes.of_rows[all.offsets[i]..all.offsets[i + 1]]) {
+                return Err(say(&format!("the themes of sample {i} depend on the rest of the batch")));
+            }
         }
     }
     let (executed, stated) =

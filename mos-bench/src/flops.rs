@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{bail, ensure};
 use mos_baselines::Registry;
 use mos_core::{Cost, CtrModel, Events, Input, Interest, Pass, Result, RowThemes, SequenceEncoder};
-use mos_data::{Dataset, Sample, prepare, sources::synthetic::SyntheticConfig};
+use mos_data::{Batch, Dataset, History, Sample, prepare, sources::synthetic::SyntheticConfig};
 use serde::Serialize;
 
 use crate::{
@@ -20,10 +20,12 @@ use crate::{
 
 /// Histories that a cost is the mean of.
 const HISTORIES: usize = 16;
+/// Rows that a model may have to copy, one history for each candidate.
+const MOST_ROWS: usize = 20_000_000;
 /// Candidates lie in the second half of generated histories, so that these are at most this long.
 const LONGEST: usize = 45_000;
 
-/// The cost of scoring one sample, by part.
+/// The cost of scoring the candidates of one request, by part.
 #[derive(Clone, Debug, Serialize)]
 pub struct Breakdown {
     /// Encoder.
@@ -32,11 +34,15 @@ pub struct Breakdown {
     pub mixture: String,
     /// Behaviours of the history.
     pub length: usize,
+    /// Candidates that are scored after it.
+    pub candidates: usize,
+    /// Whether the history is read once for all of them.
+    pub shared: bool,
     /// Width of item vectors.
     pub dim: usize,
-    /// Mean cost of a sample.
+    /// Mean cost of a request.
     pub total: Cost,
-    /// Largest number of MACs that a sample took.
+    /// Largest number of MACs that a request took.
     pub most: u64,
     /// The experts: each encoder that was built by name.
     pub experts: Vec<Expert>,
@@ -47,11 +53,11 @@ pub struct Breakdown {
 pub struct Expert {
     /// Its place in the model.
     pub name: String,
-    /// How often it is called for a sample.
+    /// How often it is called for a request.
     pub calls: f64,
-    /// Behaviours that it reads in all calls, mean over samples.
+    /// Behaviours that it reads in all calls, mean over requests.
     pub reads: f64,
-    /// Its mean cost for a sample.
+    /// Its mean cost for a request.
     pub cost: Cost,
 }
 
@@ -95,6 +101,10 @@ impl SequenceEncoder for Watched {
         Ok(cost)
     }
 
+    fn shares_histories(&self) -> bool {
+        self.inner.shares_histories()
+    }
+
     fn themes(&self, pass: &mut Pass<'_>, events: &Events) -> Option<RowThemes> {
         self.inner.themes(pass, events)
     }
@@ -120,7 +130,7 @@ fn histories(length: usize) -> anyhow::Result<(Dataset, Vec<Sample>)> {
     Ok((data, samples))
 }
 
-/// The cost of `encoder` in `mixture` as `experiment` has them, for histories of `length`.
+/// The cost of `encoder` in `mixture` as `experiment` has them, for `candidates` after histories of `length`.
 ///
 /// # Errors
 /// Names and options that do not exist, lengths that are not generated, and a model that executes something else than it
@@ -129,10 +139,15 @@ pub fn breakdown(
     experiment: &Experiment,
     encoder: &str,
     mixture: &str,
-    length: usize,
+    (length, candidates): (usize, usize),
     registry: &Registry,
 ) -> anyhow::Result<Breakdown> {
     ensure!((1..=LONGEST).contains(&length), "--length {length}: must lie between 1 and {LONGEST}");
+    ensure!(
+        candidates > 0 && candidates.saturating_mul(length) <= MOST_ROWS,
+        "--candidates {candidates}: must be at least 1, and with --length {length} at most {}",
+        MOST_ROWS / length
+    );
     let one = experiment.only(encoder, mixture, length);
     one.check(registry)?;
     let mut rows = one.rows()?;
@@ -151,8 +166,15 @@ pub fn breakdown(
     let model = CtrModel::new(&own.model, &data.catalog, 0, |b| registry.build_around(b, &spec, &mut watch))?;
     let (mut total, mut most) = (Cost::default(), 0);
     for sample in &samples {
-        let batch = data.batch(std::slice::from_ref(sample), length);
-        let (stated, (_, executed)) = (model.stated_cost(&batch)?, model.score_counted(&batch)?);
+        let Batch { items, behaviours, sessions, times, .. } =
+            data.batch(std::slice::from_ref(sample), length);
+        let history = History { items, behaviours, sessions, times };
+        // The user's own candidate, and others from all over the catalog.
+        let known = data.catalog.items - 1;
+        let target = |n: usize| ((sample.item as usize - 1 + 37 * n) % known) as u32 + 1;
+        let targets: Vec<u32> = (0..candidates).map(target).collect();
+        let stated = model.stated_cost_of_candidates(&history, &targets, sample.time)?;
+        let (_, executed) = model.score_candidates(&history, &targets, sample.time)?;
         ensure!(
             stated.executed() == executed,
             "{encoder} x {mixture} executes {executed:?} but states {stated:?}"
@@ -172,6 +194,8 @@ pub fn breakdown(
         encoder: encoder.into(),
         mixture: mixture.into(),
         length,
+        candidates,
+        shared: model.encoder().shares_histories(),
         dim: own.model.dim,
         total: per_sample(total, n),
         most,
@@ -196,16 +220,13 @@ impl Breakdown {
         Cost { router: self.total.router.saturating_sub(inside), ..Cost::default() }
     }
 
-    /// As a tree, for one candidate and for as many as are asked for.
-    pub fn table(&self, candidates: u64) -> Table {
+    /// As a tree.
+    pub fn table(&self) -> Table {
         let mut rows = Vec::new();
         let mut row = |part: String, reads: Option<f64>, cost: Cost| {
             let mut cells = vec![part, reads.map_or(String::new(), |r| format!("{r:.1}"))];
             let (macs, published) = (cost.total(), cost.published());
             cells.extend([macs, 2 * macs, published, 2 * published].map(|n| n.to_string()));
-            if candidates > 1 {
-                cells.push((candidates * macs).to_string());
-            }
             rows.push(cells);
         };
         let encoder = Cost { head: 0, router: self.total.router - self.routing().router, ..self.total };
@@ -226,35 +247,34 @@ impl Breakdown {
         }
         row("├─ router".into(), None, self.routing());
         row("└─ head".into(), None, Cost::head(self.total.head as usize));
-        let mut header: Vec<String> =
-            ["part", "reads", "MACs", "FLOPs", "MACs, published", "FLOPs, published"].map(Into::into).into();
-        if candidates > 1 {
-            header.push(format!("MACs, {candidates} candidates"));
-        }
+        let header = ["part", "reads", "MACs", "FLOPs", "MACs, published", "FLOPs, published"];
+        let several = self.candidates > 1;
         let mut notes = vec![
             format!(
-                "Scoring of one candidate after {} behaviours, width {}: mean over {HISTORIES} synthetic histories with fresh \
-                 weights, at most {} MACs. 1 MAC = 2 FLOPs; training takes about three times as much.",
-                self.length, self.dim, self.most
+                "Scoring of {} after {} behaviours, width {}: mean over {HISTORIES} synthetic histories with fresh weights, at most \
+                 {} MACs. 1 MAC = 2 FLOPs; training takes about three times as much as scoring.",
+                if several { format!("{} candidates", self.candidates) } else { "one candidate".into() },
+                self.length,
+                self.dim,
+                self.most
             ),
             "Reads: behaviours that an expert is given. Published: encoders in the form of their papers, before exact algebra saves \
              work. Softmax, norms, element-wise operations, pooling sums, comparisons and look-ups are not counted."
                 .into(),
             format!(
-                "Read from the embedding table: {} rows, {} bytes.",
-                self.length + 1,
-                4 * self.dim * (self.length + 1)
+                "Embedding rows: {}, {} bytes.",
+                self.length + self.candidates,
+                4 * self.dim * (self.length + self.candidates)
             ),
         ];
-        if candidates > 1 {
-            notes.push(
-                "Each candidate is a sample of its own: nothing of the history is shared between them."
-                    .into(),
-            );
+        if several {
+            let shared = if self.shared { "once for all candidates" } else { "anew for each candidate" };
+            let each = self.total.total() / self.candidates as u64;
+            notes.insert(1, format!("The history is read {shared}: {each} MACs for each."));
         }
         Table {
             title: format!("Cost of {} x {}", self.encoder, self.mixture),
-            header,
+            header: header.map(Into::into).into(),
             rows,
             wide: Vec::new(),
             notes,

@@ -330,7 +330,9 @@ pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> 
                 let mut all = experiment.own_settings(&of[0].encoder, &of[0].mixture);
                 all.extend(best.settings.clone());
                 for (key, v) in &all {
-                    let _ = writeln!(out, "{key:?} = {}", plain(v));
+                    // As TOML and not for people: 0.0 must not become 0.
+                    let v = toml::Value::try_from(v).map_or_else(|_| v.to_string(), |v| v.to_string());
+                    let _ = writeln!(out, "{key:?} = {v}");
                 }
             }
         }

@@ -1,42 +1,13 @@
-//! The command as a user meets it: every documented command line, resume, threads, bad input.
+//! The command as a user meets it: every documented command line, bad input, what results look like.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use assert_cmd::Command;
+use std::path::Path;
+
+use common::{TINY, bench, root};
 use serde_json::Value;
-
-const TINY: &[&str] = &[
-    "--set",
-    "data.generator.users=40",
-    "--set",
-    "seeds=[1,2]",
-    "--set",
-    "epochs=1",
-    "--set",
-    "encoders=[\"mean\",\"twin\"]",
-    "--set",
-    "mixtures=[\"none\",\"scales\",\"gshard\",\"mos\",\"mos-vq\"]",
-];
-
-fn bench(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mos-bench"));
-    command.current_dir(folder);
-    command
-}
-
-/// Results without what a clock wrote.
-fn timeless(folder: &Path) -> Value {
-    let mut results: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.join("results.json")).unwrap()).unwrap();
-    results["environment"]["threads"].take();
-    for cell in results["cells"].as_array_mut().unwrap() {
-        cell["ms_per_1000"].take();
-        cell["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| drop(run["seconds"].take()));
-    }
-    results
-}
 
 /// Small logs in the published layouts, where the documented commands look for data.
 fn stand_in_data(folder: &Path) {
@@ -66,10 +37,6 @@ fn stand_in_data(folder: &Path) {
     let page = std::fs::read_to_string(root().join("docs/src/predicting.md")).unwrap();
     let requests = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     std::fs::write(data.join("requests.jsonl"), requests).unwrap();
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 #[test]
@@ -146,61 +113,28 @@ fn smaller(args: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn resume_and_threads_give_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |out: &str, threads: &str, resume: bool| {
-        let mut command = bench(folder.path());
-        command.env("RAYON_NUM_THREADS", threads).args(["--out", out]).args(TINY);
-        if resume {
-            command.arg("--resume");
-        }
-        command.assert().success();
-    };
-    run("a", "1", false);
-    run("b", "2", false);
-    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-    assert_eq!(timeless(&a), timeless(&b), "1 and 2 threads differ");
-    for name in ["twin-mos-2.json", "mean-none-1.json", "twin-mos-vq-1.json"] {
-        std::fs::remove_file(b.join("trainings").join(name)).unwrap();
-    }
-    std::fs::remove_file(b.join("results.json")).unwrap();
-    run("b", "2", true);
-    assert_eq!(timeless(&a), timeless(&b), "a resumed run differs");
-    let refused = |args: &[&str], wanted: &str| {
-        let output = bench(folder.path()).args(args).args(TINY).assert().code(2).get_output().clone();
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(message.contains(wanted), "{args:?} said: {message}");
-    };
-    refused(&["--out", "a"], "holds a run already");
-    refused(&["--out", "c", "--resume"], "holds no run to resume");
-    refused(&["--resume"], "no folder runs/quick... holds a run of this configuration");
-    refused(&["--out", "a", "--resume", "--set", "batch=64"], "belongs to another configuration");
-    // What was stored is not trusted blindly.
-    let (json, scores) = (a.join("trainings/twin-mos-1.json"), a.join("trainings/twin-mos-1.f32"));
-    let (record, bytes) = (std::fs::read_to_string(&json).unwrap(), std::fs::read(&scores).unwrap());
-    assert_eq!(std::fs::read_to_string(a.join("test.csv")).unwrap().lines().count(), 1 + bytes.len() / 4);
-    std::fs::write(&scores, &bytes[..bytes.len() - 4]).unwrap();
-    refused(&["--out", "a", "--resume"], "scores are damaged");
-    std::fs::write(&scores, &bytes).unwrap();
-    std::fs::write(&json, &record[..40]).unwrap();
-    refused(&["--out", "a", "--resume"], "twin-mos-1.json: delete it to train this again");
-    std::fs::write(&json, record.replace("\"split_sha256\":\"", "\"split_sha256\":\"0")).unwrap();
-    refused(&["--out", "a", "--resume"], "was trained on other data");
-    std::fs::remove_file(a.join("config.toml")).unwrap();
-    std::fs::write(&json, &record).unwrap();
-    refused(&["--out", "a", "--set", "batch=64"], "was trained by another configuration");
-}
-
-#[test]
 fn bad_input_ends_with_a_message_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, "").unwrap();
     std::fs::write(folder.path().join("cut.csv.gz"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
     std::fs::write(folder.path().join("bad.toml"), "name = 'x'\nsorce = 'y'\n").unwrap();
+    std::fs::write(folder.path().join("nested.toml"), "name = 'x'\n[train.adam]\nbeta_1 = 0.9\n").unwrap();
     std::fs::write(folder.path().join("kind.toml"), "name = 'x'\nencoders = 'twin'\n").unwrap();
     for (args, wanted) in [
-        (vec!["--set", "epoch=3"], "unknown field `epoch`"),
+        (vec!["--set", "epoch=3"], "did you mean `epochs`?"),
+        (vec!["--set", "train.adam.lrr=3"], "did you mean `lr`?"),
+        (vec!["--set", "task.max_trian=3"], "did you mean `max_train`?"),
+        (vec!["--set", "data.generator.user=3"], "did you mean `users`?"),
+        (vec!["--set", "stop_on=aux"], "did you mean `auc`?"),
+        (vec!["--set", "plateau.facto=0.5"], "did you mean `factor`?"),
+        (vec!["--set", "plateau.factor=2"], "plateau.factor = 2: must lie in (0, 1]"),
+        (vec!["--set", "train.embedding_l2=-1"], "train.embedding_l2 = -1: must be 0 or more"),
+        (vec!["--set", "checkpoint_every=0"], "must not be empty or 0"),
+        (vec!["--shard", "3/2"], "parts count from 1 to N"),
+        (vec!["resume", "nowhere"], "nowhere: holds no run"),
+        (vec!["merge", "nowhere", "--out", "whole"], "nowhere: holds no run"),
+        (vec!["verify", "nowhere"], "nowhere: holds no run"),
         (vec!["--set", "encoders=[\"twim\"]"], "did you mean `twin`"),
         (vec!["--set", "train.clip=nan"], "train.clip is not a finite number"),
         (vec!["--set", "variants.a/b={ of = 'mos', options = {} }"], "must be the name of a file"),
@@ -228,6 +162,7 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "encoders=[\"twin\",\"twin\"]"], "twin stands there twice"),
         (vec!["--set", "options.moss.codes=3"], "did you mean `mos`"),
         (vec!["--set", "options.mos.code=3"], "mean x mos: mos = {\"code\":3}: unknown field `code`"),
+        (vec!["--set", "options.mos.code=3"], "did you mean `codes`?"),
         (vec!["--set", "options.mos.codes=0"], "mean x mos: mos.codes = 0: must lie between 1 and 255"),
         (vec!["run", "--config", "kind.toml"], "kind.toml: TOML parse error at line 2, column 12"),
         (vec!["run", "--config", "absent.toml"], "absent.toml"),
@@ -237,6 +172,7 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["data", "card", "taobao", "cut.csv.gz"], "cut.csv.gz:"),
         (vec!["data", "card", "csv", "cut.csv.gz"], "needs --schema"),
         (vec!["run", "--config", "bad.toml"], "unknown field `sorce`"),
+        (vec!["run", "--config", "nested.toml"], "did you mean `beta1`?"),
     ] {
         let output = bench(folder.path()).args(&args).assert().code(2).get_output().clone();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -301,37 +237,4 @@ fn results_keep_their_contract() {
             assert_eq!((timed("train"), timed("score")), (learned, learned));
         }
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_resumes_to_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut args: Vec<&str> = TINY.to_vec();
-    args.extend(["--set", "epochs=3", "--set", "data.generator.users=200"]);
-    bench(folder.path()).args(["--out", "straight"]).args(&args).assert().success();
-
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_mos-bench"))
-        .current_dir(folder.path())
-        .args(["--out", "cut"])
-        .args(&args)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let finished = || {
-        let files = std::fs::read_dir(folder.path().join("cut/trainings")).into_iter().flatten();
-        files.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "json")).count()
-    };
-    while finished() < 3 {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be interrupted");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--resume goes on from cut"));
-    assert!(!folder.path().join("cut/results.json").exists());
-
-    bench(folder.path()).args(["--out", "cut", "--resume"]).args(&args).assert().success();
-    assert_eq!(timeless(&folder.path().join("straight")), timeless(&folder.path().join("cut")));
 }

@@ -58,10 +58,10 @@ fn a_study_is_run_and_every_table_of_it_printed() {
         printed(at, &["table", "ablation", "--config", "study.toml", "--out", "a", "--format", "markdown"]);
     let row = |what: &str| -> Vec<&str> {
         let line = table.lines().find(|l| l.contains(what)).unwrap_or_else(|| panic!("no {what} in {table}"));
-        line.split('|').map(str::trim).collect()
+        line.split('|').map(|c| c.trim().trim_end_matches(" †")).collect()
     };
-    assert_eq!(row("| codes |")[2], "2");
-    assert_eq!(row("| global |")[2], "\"full\"");
+    assert_eq!(row("| codes |")[2], "2, L = 20");
+    assert_eq!(row("| global |")[2], "\"full\", L = 20");
     assert!(row("| mos | as it stands |")[5].is_empty() && row("| codes |")[5].starts_with(['+', '-']));
     assert_eq!(table.matches("| codes |").count(), 2, "one row for each length");
 
@@ -304,14 +304,25 @@ fn a_cost_is_the_sum_of_its_parts() {
         mos["experts"].as_array().unwrap().iter().map(|e| e["reads"].as_f64().unwrap()).collect();
     assert_eq!((reads[0], reads[1]), (25.0, 20.0), "pooled by four, and the last twenty");
     assert!(reads[2] <= 40.0, "a theme subsequence is cut to forty");
-    let (short, long) = (cost("twin", "none", "100"), cost("twin", "none", "1000"));
+    let (short, long) = (cost("sdim", "none", "100"), cost("sdim", "none", "1000"));
     assert!(macs(&long["total"], "encoder") > 5 * macs(&short["total"], "encoder"));
     assert_eq!(macs(&long["total"], "head"), macs(&short["total"], "head"));
     let tree = printed(at, &["flops", "twin", "mos", "--length", "100", "--candidates", "500"]);
-    for part in ["model", "├─ encoder", "global", "theme", "├─ router", "└─ head", "MACs, 500 candidates"]
+    for part in ["model", "├─ encoder", "global", "theme", "├─ router", "└─ head", "500 candidates after 100"]
     {
         assert!(tree.contains(part), "{tree}");
     }
+    let many = |encoder: &str| -> Value {
+        let args = ["flops", encoder, "none", "--length", "100", "--candidates", "50", "--json"];
+        serde_json::from_str(&printed(at, &args)).unwrap()
+    };
+    for encoder in ["sdim", "bst"] {
+        let (one, fifty) = (cost(encoder, "none", "100"), many(encoder));
+        let ratio = macs(&fifty["total"], "encoder") as f64 / macs(&one["total"], "encoder") as f64;
+        assert!(if fifty["shared"] == true { ratio < 50.0 } else { ratio == 50.0 }, "{encoder}: {ratio}");
+        assert_eq!(macs(&fifty["total"], "head"), 50 * macs(&one["total"], "head"));
+    }
+    refused(at, &["flops", "sdim", "none", "--length", "10", "--candidates", "0"], "at least 1");
     refused(at, &["flops", "twim", "mos", "--length", "10"], "did you mean `twin`");
     refused(at, &["flops", "twin", "mos", "--length", "0"], "must lie between 1 and");
     refused(at, &["flops", "twin", "mos", "--length", "10", "--set", "model.dim=0"], "must be at least 1");

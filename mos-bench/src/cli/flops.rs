@@ -18,8 +18,8 @@ pub(super) struct FlopsArgs {
     #[arg(long)]
     length: usize,
     /// Candidates scored after one history.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..1_000_000))]
-    candidates: u64,
+    #[arg(long, default_value_t = 1)]
+    candidates: usize,
     /// Sizes and options of this experiment instead of the defaults.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -33,9 +33,10 @@ pub(super) struct FlopsArgs {
 
 pub(super) fn print(args: &FlopsArgs, registry: &Registry) -> anyhow::Result<()> {
     let experiment = Experiment::read(args.config.as_deref(), &[], &args.set)?;
-    let cost = breakdown(&experiment, &args.encoder, &args.mixture, args.length, registry)?;
+    let cost =
+        breakdown(&experiment, &args.encoder, &args.mixture, (args.length, args.candidates), registry)?;
     if args.json {
         return say(&(serde_json::to_string_pretty(&cost)? + "\n"));
     }
-    say(&cost.table(args.candidates).render(Format::Terminal))
+    say(&cost.table().render(Format::Terminal))
 }

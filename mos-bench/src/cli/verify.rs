@@ -60,7 +60,12 @@ pub(super) fn work(args: &VerifyArgs, registry: &Registry) -> anyhow::Result<boo
             "{place}: every result follows from the stored scores; trained again to the same bits: {again}\n"
         )
     } else {
-        format!("{place}: {} values differ; trained again: {again}; this is commit {COMMIT}\n", found.len())
+        let count = if found.len() == 1 {
+            "1 value differs".into()
+        } else {
+            format!("{} values differ", found.len())
+        };
+        format!("{place}: {count}; trained again: {again}; this is commit {COMMIT}\n")
     };
     say(&text)?;
     Ok(found.is_empty())

@@ -66,7 +66,7 @@ pub(crate) fn section(run: &RunFiles, look: &Look) -> Section {
             } @else { "With one seed there are no intervals and no tests. " }
             @if let Some(bayes) = data.bayes_auc { "The true click probabilities reach AUC " (format!("{bayes:.4}")) ". " }
             @if results.cells.iter().any(Cell::collapsed) {
-                span.warning { "† a run with AUC below 0.55 or undefined: it did not learn; it is in the means." }
+                span.warning { "† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn; it is in the means." }
             }
         }
     };

@@ -51,7 +51,7 @@ pub(crate) fn sentences(results: &Results, look: &Look) -> Vec<String> {
     if collapsed > 0 {
         let rows = counted(collapsed, "row");
         out.push(format!(
-            "{rows} (†) with a run that did not learn (AUC below 0.55 or undefined); shown, and in the means."
+            "{rows} (†) with a run that did not learn (AUC below 0.55 or undefined, or training that diverged); shown, and in the means."
         ));
     }
     out

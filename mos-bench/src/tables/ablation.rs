@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{MARK, Table, interval, mixture, paired, short};
+use super::{MARK, Table, interval, paired, short};
 use crate::{
     results::{Cell, Results, RunRecord},
     settings::plain,
@@ -63,7 +63,7 @@ pub fn ablation(results: &Results) -> Table {
         let others = mine().filter(|c| c.variant.is_none() && !bases.contains(&c.mixture));
         // What an only base is compared with is compared with it in turn.
         let base = |c: &Cell| bases.first().filter(|_| bases.len() == 1).and_then(|b| results.beside(c, b));
-        rows.extend(others.map(|c| (c, "other mixtures".into(), mixture(results, c), base(c))));
+        rows.extend(others.map(|c| (c, "other mixtures".into(), c.mixture.clone(), base(c))));
     }
     let differences = |metric: fn(&RunRecord) -> Option<f64>| -> Vec<Option<Paired>> {
         let mut all: Vec<Option<Paired>> =
@@ -73,12 +73,14 @@ pub fn ablation(results: &Results) -> Table {
         all
     };
     let (by_auc, by_gauc) = (differences(|r| r.auc), differences(|r| r.gauc));
+    let one = results.cells.iter().all(|c| c.max_length == results.cells[0].max_length);
+    let length = |c: &Cell| if one { String::new() } else { format!(", L = {}", c.max_length) };
     let collapsed = rows.iter().any(|(c, ..)| c.collapsed());
     let row = |(i, (cell, what, to, _)): (usize, &(&Cell, String, String, Option<&Cell>))| {
         let mark = if cell.collapsed() { MARK } else { "" };
         vec![
             what.clone(),
-            format!("{to}{mark}"),
+            format!("{to}{}{mark}", length(cell)),
             cell.encoder.clone(),
             interval(cell.auc),
             paired(by_auc[i]),
@@ -108,7 +110,8 @@ pub fn ablation(results: &Results) -> Table {
         ),
     ];
     if collapsed {
-        notes.push("† a run with AUC below 0.55 or undefined: it did not learn.".into());
+        notes
+            .push("† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.".into());
     }
     let header = ["changed", "to", "encoder", "AUC", "ΔAUC", "gAUC", "ΔgAUC", "MACs", "dense params"];
     Table {

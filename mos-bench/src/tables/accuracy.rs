@@ -70,7 +70,8 @@ pub fn accuracy(results: &Results) -> Table {
         notes.push(format!("{} x {} alone: {}.", cell.encoder, mixture(results, cell), own.join(", ")));
     }
     if results.cells.iter().any(Cell::collapsed) {
-        notes.push("† a run with AUC below 0.55 or undefined: it did not learn.".into());
+        notes
+            .push("† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.".into());
     }
     Table {
         title: format!(
