@@ -217,13 +217,11 @@ impl Entry {
         };
         // `inf` and `nan` are words here: JSON has no such numbers.
         let float = || number.parse::<f64>().ok().filter(|x| x.is_finite()).map(|x| json!(x));
-        match number.parse::<i64>().ok().map(|n| json!(n)).or_else(float) {
-            Some(value) => Self::Number { value, half, star: unstarred.is_some() },
-            None => {
-                let text = cell.trim_end_matches(MARK);
-                Self::Text { text: text.to_owned(), marked: text.len() < cell.len() }
-            }
+        if let Some(value) = number.parse::<i64>().ok().map(|n| json!(n)).or_else(float) {
+            return Self::Number { value, half, star: unstarred.is_some() };
         }
+        let text = cell.trim_end_matches(MARK);
+        Self::Text { text: text.to_owned(), marked: text.len() < cell.len() }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     files::RunFiles,
     look::{Look, control, counted, ends, paired_ends},
     rows::{Column, Row, difference, rows, table, value},
-    svg::{Chart, Ink, NARROW, Scale, compact, multiples},
+    svg::{Chart, Ink, NARROW, Points, Scale, compact, multiples},
 };
 use crate::{
     results::{Cell, RunRecord},
@@ -121,11 +121,11 @@ pub(crate) fn calibration(run: &RunFiles, look: &Look) -> Section {
 
 /// Click rate against predicted probability, a panel for each encoder, a line for each mixture.
 fn reliability(run: &RunFiles, look: &Look) -> Markup {
-    let curve = |c: &Cell| -> Option<(String, Vec<(f64, f64)>)> {
+    let curve = |c: &Cell| -> Option<(String, Points)> {
         let (labels, seeds) = run.logits(c)?;
         Some((c.mixture.clone(), reliable(labels, seeds)))
     };
-    let mut panels: Vec<(&str, Vec<(String, Vec<(f64, f64)>)>)> = Vec::new();
+    let mut panels: Vec<(&str, Vec<(String, Points)>)> = Vec::new();
     for cell in run.results.cells.iter().filter(|c| !control(c)) {
         let Some(line) = curve(cell) else { continue };
         match panels.iter_mut().find(|p| p.0 == cell.encoder) {
@@ -161,7 +161,7 @@ fn reliability(run: &RunFiles, look: &Look) -> Markup {
 }
 
 /// Mean prediction and click rate of each bin with 20 samples or more.
-fn reliable(labels: &[f32], seeds: &[Vec<f32>]) -> Vec<(f64, f64)> {
+fn reliable(labels: &[f32], seeds: &[Vec<f32>]) -> Points {
     const BINS: usize = 15;
     let mut bins = [(0.0, 0.0, 0u64); BINS];
     for (logit, label) in seeds.iter().flat_map(|s| s.iter().zip(labels)).filter(|(x, _)| !x.is_nan()) {

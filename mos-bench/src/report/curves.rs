@@ -32,6 +32,9 @@ pub(crate) fn section(run: &RunFiles, look: &Look) -> Section {
     Section { id: "learning", title: "Learning curves", body }
 }
 
+/// Values of the seeds at each step.
+type BySeed = BTreeMap<u64, Vec<f64>>;
+
 fn panels(all: &[Validation], look: &Look, metric: &str, of: fn(&Validation) -> Option<f64>) -> Markup {
     let mut encoders: Vec<&str> = Vec::new();
     for v in all {
@@ -77,7 +80,7 @@ fn curves<'a>(
     of_encoder: impl Iterator<Item = &'a Validation>,
     of: fn(&Validation) -> Option<f64>,
 ) -> Vec<((&'a str, usize), Steps)> {
-    let mut lines: Vec<((&str, usize), BTreeMap<u64, Vec<f64>>)> = Vec::new();
+    let mut lines: Vec<((&str, usize), BySeed)> = Vec::new();
     for v in of_encoder {
         let Some(value) = of(v) else { continue };
         let at = lines.iter().position(|l| l.0 == (v.mixture.as_str(), v.max_length)).unwrap_or_else(|| {

@@ -22,8 +22,8 @@ pub(crate) fn sentences(results: &Results, look: &Look) -> Vec<String> {
     let top = best(&fair);
     let plain = differences(&learned, |c| c.delta_auc);
     match (&top, summary(&plain, "plain encoder")) {
-        (Some((name, auc)), Some(mos)) => out.push(format!("{mos} The highest AUC is {name}’s, {auc:.4}.")),
-        (Some((name, auc)), None) => out.push(format!("The highest AUC is {name}’s, {auc:.4}.")),
+        (Some((name, auc)), Some(mos)) => out.push(format!("{mos} {name} has the highest AUC, {auc:.4}.")),
+        (Some((name, auc)), None) => out.push(format!("{name} has the highest AUC, {auc:.4}.")),
         (None, _) => out.push("No cell has a defined AUC.".into()),
     }
     if let Some(text) =

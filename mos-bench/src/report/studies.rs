@@ -7,7 +7,7 @@ use super::{
     files::RunFiles,
     look::{Look, control},
     rows::plain,
-    svg::{Chart, Mark, NARROW, Scale, multiples, text_width},
+    svg::{Chart, Mark, NARROW, Points, Scale, multiples, text_width},
 };
 use crate::{
     results::{Cell, Results},
@@ -31,27 +31,22 @@ pub(crate) fn length(run: &RunFiles, look: &Look) -> Option<Section> {
     }
     let body = html! {
         h3 { "AUC" }
-        (panels(results, look, ("AUC", Scale::linear), |c| {
-            let i = c.auc?;
-            Some((i.mean, i.lo.zip(i.hi)))
-        }))
+        (panels(results, look, ("AUC", Scale::linear), |c| Some(c.auc?.mean)))
         h3 { "Multiply-adds of one sample" }
-        (panels(results, look, ("MACs", Scale::log), |c| Some((c.macs_per_sample.total as f64, None))))
+        (panels(results, look, ("MACs", Scale::log), |c| Some(c.macs_per_sample.total as f64)))
         details { summary { "All figures" } (plain(&tables::length(results), 2)) }
     };
     Some(Section { id: "length", title: "Length of the history", body })
 }
-
-type Value = (f64, Option<(f64, f64)>);
 
 /// A panel for each encoder, a line for each mixture.
 fn panels(
     results: &Results,
     look: &Look,
     (name, scale): (&str, fn(Vec<f64>) -> Scale),
-    of: fn(&Cell) -> Option<Value>,
+    of: fn(&Cell) -> Option<f64>,
 ) -> Markup {
-    let mut lines: Vec<(&str, &str, Vec<(f64, Value)>)> = Vec::new();
+    let mut lines: Vec<(&str, &str, Points)> = Vec::new();
     for cell in results.cells.iter().filter(|c| c.params.dense > 0 && !control(c)) {
         let Some(value) = of(cell) else { continue };
         let point = (cell.max_length as f64, value);
@@ -63,11 +58,7 @@ fn panels(
     lines.iter_mut().for_each(|l| l.2.sort_by(|a, b| a.0.total_cmp(&b.0)));
     let points = || lines.iter().flat_map(|l| &l.2);
     let x = Scale::log(points().map(|p| p.0));
-    let ends = |(_, (mean, ends)): &(f64, Value)| {
-        let (lo, hi) = ends.unwrap_or((*mean, *mean));
-        [lo, *mean, hi]
-    };
-    let y = scale(points().flat_map(ends).collect());
+    let y = scale(points().map(|p| p.1).collect());
     let mut encoders: Vec<&str> = lines.iter().map(|l| l.0).collect();
     encoders.dedup();
     let drawn = encoders.into_iter().map(|encoder| {
@@ -79,22 +70,21 @@ fn panels(
         let mut names = Vec::new();
         for (_, mixture, points) in mine {
             let ink = look.mixture(mixture);
-            chart.line(ink, false, &points.iter().map(|p| (p.0, p.1.0)).collect::<Vec<_>>(), mixture);
-            for (length, (mean, ends)) in points {
-                chart.point(
-                    Mark { ink, shape: 0 },
-                    (*length, *mean),
-                    *ends,
-                    &format!("{mixture}, L = {length}: {mean}"),
-                );
+            chart.line(ink, false, points, mixture);
+            for (length, value) in points {
+                let said = format!("{mixture}, L = {length}: {value}");
+                chart.point(Mark { ink, shape: 0 }, (*length, *value), None, &said);
             }
-            names.extend(points.last().map(|p| (p.1.0, (*mixture).to_owned(), ink)));
+            names.extend(points.last().map(|p| (p.1, (*mixture).to_owned(), ink)));
         }
         chart.ends(&names);
         (encoder.to_owned(), chart.finish())
     });
     multiples(
-        html! { "By the number of most recent behaviours that a history keeps, on a logarithmic axis. Scales are the same in all panels." },
+        html! {
+            "Means by the number of most recent behaviours that a history keeps, on a logarithmic axis. Scales are the same in "
+            "all panels."
+        },
         drawn,
     )
 }

@@ -14,7 +14,7 @@ use maud::{Markup, PreEscaped, html};
 
 pub(crate) use self::{
     bars::{Bar, bars},
-    chart::{Chart, Label},
+    chart::{Chart, Label, Points},
     grids::{Cell, heat, strip},
     interval::{interval, interval_axis},
     scale::{Scale, compact},

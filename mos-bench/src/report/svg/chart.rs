@@ -18,6 +18,9 @@ pub(crate) struct Label {
     pub(crate) needed: bool,
 }
 
+/// Points of a line.
+pub(crate) type Points = Vec<(f64, f64)>;
+
 /// A rectangle: left, top, right, bottom.
 type Area = [f64; 4];
 
