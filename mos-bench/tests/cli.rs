@@ -106,7 +106,7 @@ fn smaller(args: &[String]) -> Vec<String> {
     if !config.is_empty() {
         out.extend(["--set", "seeds=[1,2]", "--set", "encoders=[\"twin\"]"]);
     }
-    if args[..1] == ["tune"] {
+    if args.first().is_some_and(|a| a == "tune") {
         out.extend(["--trials", "2"]);
     }
     out.into_iter().map(Into::into).collect()
@@ -139,7 +139,7 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["--set", "train.clip=nan"], "train.clip is not a finite number"),
         (vec!["--set", "variants.a/b={ of = 'mos', options = {} }"], "must be the name of a file"),
         (vec!["--set", "epochs=3", "list"], "cannot be used with"),
-        (vec!["data", "card", "synthetic", "here"], "takes no path"),
+        (vec!["data", "card", "synthetic", "here"], "is generated, not read"),
         (vec!["data", "card", "store", "."], "is no store: it has no manifest.json"),
         (vec!["data", "synth", "--out", "file"], "is there already"),
         (vec!["data", "synth", "--out", "new", "--events", "3"], "at least 2 users and 20 events"),

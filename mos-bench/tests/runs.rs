@@ -425,7 +425,7 @@ fn the_command_line_describes_itself() {
 #[cfg(unix)]
 #[test]
 fn the_documented_cluster_jobs_work() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_mos-bench");

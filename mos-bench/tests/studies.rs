@@ -62,7 +62,7 @@ fn a_study_is_run_and_every_table_of_it_printed() {
     };
     assert_eq!(row("| codes |")[2], "2, L = 20");
     assert_eq!(row("| global |")[2], "\"full\", L = 20");
-    assert!(row("| mos | as it stands |")[5].is_empty() && row("| codes |")[5].starts_with(['+', '-']));
+    assert!(row("| mos | as it stands, L = 20")[5].is_empty() && row("| codes |")[5].starts_with(['+', '-']));
     assert_eq!(table.matches("| codes |").count(), 2, "one row for each length");
 
     let table = printed(at, &["table", "length", "a/results.json", "--format", "markdown"]);

@@ -109,7 +109,6 @@ mod tests {
         });
         let least = Duration::from_millis(2);
         assert!(times.encoder >= least && times.routing >= least, "{times:?}");
-        assert_eq!((times.head, times.optimizer), (Duration::ZERO, Duration::ZERO));
         assert!(running(Stage::Head).is_none());
     }
 }

@@ -600,7 +600,9 @@ fn the_real_sample_of_ebnerd_has_its_known_counts() {
     let Some(path) = samples("ebnerd-testsample") else { return };
     let log = read("ebnerd", &path).unwrap();
     let shown = log.impressions.as_ref().unwrap();
-    assert_eq!((log.interactions.users(), log.interactions.len()), (44, 8303));
+    // 8,303 behaviours, one of them twice.
+    assert_eq!((log.interactions.users(), log.interactions.len()), (44, 8302));
+    assert_eq!(log.dropped.values().sum::<u64>(), 1, "{:?}", log.dropped);
     assert_eq!((shown.len(), shown.iter().filter(|i| i.label > 0.5).count()), (10_848, 1_047));
     // The same rows without the columns of persons.
     let folder = Folder::new();

@@ -68,16 +68,12 @@ impl Format for Ebnerd {
                 }
                 for (time, article) in times.iter().zip(&articles) {
                     let (time, item) = (row.time(1, time)?, log.items.number(article));
-                    if known.insert((user, item, time)) {
-                        log.events.push(Event {
-                            user,
-                            item,
-                            time,
-                            behaviour: 0,
-                            rating: None,
-                            session: None,
-                        });
+                    // The histories of the parts overlap.
+                    if !known.insert((user, item, time)) {
+                        log.drop_row("behaviours that stand in the histories twice");
+                        continue;
                     }
+                    log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
                 }
                 Ok(())
             })?;
