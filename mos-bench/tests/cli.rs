@@ -168,7 +168,7 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["run", "--config", "absent.toml"], "absent.toml"),
         (vec!["--out", "file/below"], "file/below"),
         (vec!["data", "card", "taobo"], "did you mean taobao?"),
-        (vec!["data", "card", "taobao"], "needs the path"),
+        (vec!["data", "card", "taobao"], "this source reads files"),
         (vec!["data", "card", "taobao", "cut.csv.gz"], "cut.csv.gz:"),
         (vec!["data", "card", "csv", "cut.csv.gz"], "needs --schema"),
         (vec!["run", "--config", "bad.toml"], "unknown field `sorce`"),
