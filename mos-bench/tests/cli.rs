@@ -170,7 +170,7 @@ fn bad_input_ends_with_a_message_and_code_2() {
         (vec!["data", "card", "taobo"], "did you mean taobao?"),
         (vec!["data", "card", "taobao"], "this source reads files"),
         (vec!["data", "card", "taobao", "cut.csv.gz"], "cut.csv.gz:"),
-        (vec!["data", "card", "csv", "cut.csv.gz"], "needs --schema"),
+        (vec!["data", "card", "csv", "cut.csv.gz"], "missing field `schema`"),
         (vec!["run", "--config", "bad.toml"], "unknown field `sorce`"),
         (vec!["run", "--config", "nested.toml"], "did you mean `beta1`?"),
     ] {
