@@ -136,7 +136,7 @@ fn a_study_is_run_and_every_table_of_it_printed() {
         std::fs::remove_file(at.join("a/trainings").join(name)).unwrap();
     }
     std::fs::remove_file(at.join("a/routing.json")).unwrap();
-    printed(at, &["run", "--config", "study.toml", "--out", "a", "--resume"]);
+    printed(at, &["resume", "a"]);
     assert!(before == std::fs::read(at.join("a/routing.json")).unwrap(), "a resumed run routes differently");
     for (args, wanted) in [
         (vec!["table", "length", "--set", "epochs=1"], "add --config FILE or --data SOURCE"),
