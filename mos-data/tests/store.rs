@@ -42,7 +42,7 @@ fn log(rows: &[(u32, u32, i64, u8)], shown: &[(u32, u32, i64)], has: [bool; 8], 
     let n = if impressions { shown.len() } else { 0 };
     let fields = if contexts { (2, 1) } else { (0, 0) };
     let part = |i: usize| [Part::Train, Part::Valid, Part::Test][i % 3];
-    let publish = |i: usize| Published { part: part(i), history: (i % 4 > 0).then_some(i as u32) };
+    let publish = |i: usize| Published { part: part(i), history: (!i.is_multiple_of(4)).then_some(i as u32) };
     let dense =
         |dim: usize| Content { dim, values: (0..ITEMS * dim).map(|i| number(i, 99) as f32 / 9.0).collect() };
     let feature = |name: &str, values| ItemFeature { name: name.into(), values };
