@@ -78,6 +78,11 @@ impl From<&Spans> for Spans {
 }
 
 impl Spans {
+    /// Histories, and the history of each sample; `None`: each has its own.
+    pub(crate) fn new(histories: Offsets, of: Option<Arc<[u32]>>) -> Self {
+        Self { histories, of }
+    }
+
     /// Number of samples.
     pub fn samples(&self) -> usize {
         self.of.as_ref().map_or(self.histories.segments(), |of| of.len())
@@ -170,7 +175,7 @@ impl Events {
 
     /// The rows that each sample reads.
     pub fn spans(&self) -> Spans {
-        Spans { histories: self.offsets.clone(), of: self.histories.clone() }
+        Spans::new(self.offsets.clone(), self.histories.clone())
     }
 
     /// History of sample `b`.

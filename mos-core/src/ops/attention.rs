@@ -128,8 +128,11 @@ fn top(scores: &[f32], k: usize) -> Option<Vec<u32>> {
     if k >= scores.len() {
         return None;
     }
+    if k == 0 {
+        return Some(Vec::new());
+    }
     let mut values = scores.to_vec();
-    let least = *values.select_nth_unstable_by(k.checked_sub(1)?, |a, b| b.total_cmp(a)).1;
+    let least = *values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
     let mut ties = k - scores.iter().filter(|x| x.total_cmp(&least).is_gt()).count();
     let mut places = Vec::with_capacity(k);
     for (place, x) in scores.iter().enumerate().rev() {

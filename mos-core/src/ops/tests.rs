@@ -1,6 +1,7 @@
 //! Every operation: its gradient against finite differences; jagged ones also against per-segment loops in f64.
 
 mod sequence;
+mod shared;
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
