@@ -27,6 +27,7 @@ use crate::{
     folder::Folder,
     progress::Progress,
     settings::{Settings, plain, with},
+    stopping::StopOn,
     tables::Table,
     train::{Trial, View},
 };
@@ -169,11 +170,13 @@ pub struct Tried {
     pub mixture: String,
     /// Number of the trial; 0 = the configuration as it stands.
     pub trial: u64,
+    /// Hash of the samples that it was trained and judged on.
+    pub split_sha256: String,
     /// What differed from it.
     pub settings: Settings,
     /// Seeds of the trainings.
     pub seeds: Vec<u64>,
-    /// Best validation AUC + gAUC of each.
+    /// Best validation of each, by the experiment's metric.
     pub valid: Vec<Option<f64>>,
     /// Their mean; absent if one of them is, or if training left the finite numbers.
     pub score: Option<f64>,
@@ -196,6 +199,15 @@ pub fn search(
 ) -> anyhow::Result<Vec<Tried>> {
     let path = folder.path().join(TRIALS);
     let mut all = read(&path)?;
+    if let Some(other) = all.iter().find(|t| t.split_sha256 != data.split_sha256) {
+        bail!(
+            "{}: trial {} of {} x {} was made on other samples; start a new search",
+            path.display(),
+            other.trial,
+            other.encoder,
+            other.mixture
+        );
+    }
     let mut jobs = Vec::new();
     for trial in 0..tune.trials as u64 {
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
@@ -246,6 +258,7 @@ pub fn search(
                 encoder: encoder.clone(),
                 mixture: mixture.clone(),
                 trial: *trial,
+                split_sha256: data.split_sha256.clone(),
                 settings: settings.clone(),
                 seeds: tune.seeds.clone(),
                 score: known.map(|v| v.iter().sum::<f64>() / v.len() as f64),
@@ -303,21 +316,21 @@ fn by_model(trials: &[Tried]) -> impl Iterator<Item = &[Tried]> {
 }
 
 /// Of one model's trials the best; of equals the first.
-fn best(trials: &[Tried]) -> Option<&Tried> {
+fn best(trials: &[Tried], by: StopOn) -> Option<&Tried> {
     let scored = trials.iter().filter(|t| t.score.is_some());
-    scored.reduce(|best, t| if t.score > best.score { t } else { best })
+    scored.reduce(|best, t| if by.improves(t.score, best.score) { t } else { best })
 }
 
 /// The best settings of each model as a part of a configuration, with their scores.
 pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> String {
     let mut out = format!(
-        "# Best of {} trials of each model by mean validation AUC + gAUC over seeds {:?}; the test part was not looked at.\n\
+        "# Best of {} trials of each model by mean validation {} over seeds {:?}; the test part was not looked at.\n\
          # Found by `mos-bench tune` on {}.\n",
-        tune.trials, tune.seeds, experiment.name
+        tune.trials, experiment.stop_on, tune.seeds, experiment.name
     );
     for of in by_model(trials) {
         let name = format!("{}-{}", of[0].encoder, of[0].mixture);
-        match best(of) {
+        match best(of, experiment.stop_on) {
             None => {
                 let _ = writeln!(out, "\n# {name}: no trial could be scored");
             }
@@ -344,7 +357,7 @@ pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> 
 pub fn table(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> Table {
     let score = |s: Option<f64>| s.map_or("–".into(), |s| format!("{s:.4}"));
     let row = |of: &[Tried]| {
-        let best = best(of);
+        let best = best(of, experiment.stop_on);
         let settings = best.map_or(String::new(), |b| {
             let all = b.settings.iter().map(|(name, v)| format!("{name} = {}", plain(v)));
             all.collect::<Vec<_>>().join(", ")
@@ -368,9 +381,9 @@ pub fn table(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> Table {
         rows: by_model(trials).map(row).collect(),
         wide: Vec::new(),
         notes: vec![format!(
-            "Mean validation AUC + gAUC over seeds {:?}, the same {} trials for each model; the best of many is better than it \
+            "Mean validation {} over seeds {:?}, the same {} trials for each model; the best of many is better than it \
              will be again.",
-            tune.seeds, tune.trials
+            experiment.stop_on, tune.seeds, tune.trials
         )],
         wide_notes: Vec::new(),
     }
