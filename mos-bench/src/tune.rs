@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use mos_baselines::Registry;
-use mos_data::{Dataset, rng};
+use mos_data::{Dataset, nearest_name, rng};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,7 +100,7 @@ impl Range {
 
 impl Tune {
     /// # Errors
-    /// Ranges of nothing, seeds that the experiment is evaluated with, settings that do not exist or concern no row.
+    /// Ranges of nothing, seeds that the experiment is evaluated with, settings that do not exist.
     pub fn check(&self, experiment: &Experiment, registry: &Registry) -> anyhow::Result<()> {
         ensure!(
             self.trials > 0 && !self.seeds.is_empty(),
@@ -117,11 +117,25 @@ impl Tune {
                 bail!("tune.space.{name:?}: {message}");
             }
         }
-        let mut unused: Vec<&String> = self.space.keys().collect();
+        let variants = experiment.variants.keys().map(String::as_str);
+        let options: Vec<&str> =
+            registry.encoders().map(|e| e.0).chain(registry.mixtures().map(|m| m.0)).collect();
+        let variants: Vec<&str> = variants.collect();
+        for name in self.space.keys() {
+            let mut parts = name.split('.');
+            let (known, of) = match (parts.next(), parts.next()) {
+                (Some("options"), Some(of)) => (&options, of),
+                (Some("variants"), Some(of)) => (&variants, of),
+                _ => continue,
+            };
+            if !known.contains(&of) {
+                let near = nearest_name(of, known.iter().copied()).unwrap_or_default();
+                bail!("tune.space.{name:?}: {of} is not known; did you mean {near}?");
+            }
+        }
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
             for trial in 0..self.trials.min(2) as u64 {
                 let settings = self.settings(experiment, &spec.encoder, &mixture, trial);
-                unused.retain(|name| !concerns(name, experiment, &spec.encoder, &mixture));
                 let place = || format!("tune.space, {} x {mixture}", spec.encoder);
                 let tried = with(&own, &settings).with_context(place)?;
                 tried.model.check().with_context(place)?;
@@ -129,10 +143,15 @@ impl Tune {
                 registry.check(&tried.spec(&spec.encoder, &mixture)).with_context(place)?;
             }
         }
-        match unused.first() {
-            Some(name) => bail!("tune.space.{name:?}: concerns no row of the experiment"),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// The ranges that concern no row of the experiment.
+    pub fn unused(&self, experiment: &Experiment) -> Vec<&str> {
+        let pairs =
+            || experiment.encoders.iter().flat_map(|e| experiment.mixtures.iter().map(move |m| (e, m)));
+        let used = |name: &str| pairs().any(|(e, m)| concerns(name, experiment, e, m));
+        self.space.keys().map(String::as_str).filter(|name| !used(name)).collect()
     }
 
     /// What a model tries.
