@@ -305,8 +305,9 @@ impl Experiment {
         }
         let known: Vec<&str> = encoders.iter().chain(&mixtures).copied().collect();
         registered(&self.options.keys().cloned().collect::<Vec<_>>(), &known, "options of")?;
-        let mut names: Vec<String> = self.pairs().map(|(e, m)| format!("{e}-{m}")).collect();
-        names.extend(self.encoders.iter().cloned());
+        // Rows that this run leaves out may have settings too.
+        let mut names: Vec<String> = encoders.iter().map(ToString::to_string).collect();
+        names.extend(encoders.iter().flat_map(|e| with_variants.iter().map(move |m| format!("{e}-{m}"))));
         if let Some(name) = self.settings.keys().find(|name| !names.contains(name)) {
             let near = nearest_name(name, names.iter().map(String::as_str)).unwrap_or_default();
             bail!("settings.{name}: no such row; did you mean {near}?");

@@ -37,7 +37,7 @@ impl StopOn {
     }
 
     /// Whether `new` is better than `old`; anything is better than what is undefined.
-    fn improves(self, new: Option<f64>, old: Option<f64>) -> bool {
+    pub(crate) fn improves(self, new: Option<f64>, old: Option<f64>) -> bool {
         let rank = |value: Option<f64>| value.map(|v| if self == Self::Logloss { -v } else { v });
         rank(new) > rank(old)
     }

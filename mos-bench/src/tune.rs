@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use mos_baselines::Registry;
-use mos_data::{Dataset, rng};
+use mos_data::{Dataset, nearest_name, rng};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +27,7 @@ use crate::{
     folder::Folder,
     progress::Progress,
     settings::{Settings, plain, with},
+    stopping::StopOn,
     tables::Table,
     train::{Trial, View},
 };
@@ -99,7 +100,7 @@ impl Range {
 
 impl Tune {
     /// # Errors
-    /// Ranges of nothing, seeds that the experiment is evaluated with, settings that do not exist or concern no row.
+    /// Ranges of nothing, seeds that the experiment is evaluated with, settings that do not exist.
     pub fn check(&self, experiment: &Experiment, registry: &Registry) -> anyhow::Result<()> {
         ensure!(
             self.trials > 0 && !self.seeds.is_empty(),
@@ -116,11 +117,25 @@ impl Tune {
                 bail!("tune.space.{name:?}: {message}");
             }
         }
-        let mut unused: Vec<&String> = self.space.keys().collect();
+        let variants = experiment.variants.keys().map(String::as_str);
+        let options: Vec<&str> =
+            registry.encoders().map(|e| e.0).chain(registry.mixtures().map(|m| m.0)).collect();
+        let variants: Vec<&str> = variants.collect();
+        for name in self.space.keys() {
+            let mut parts = name.split('.');
+            let (known, of) = match (parts.next(), parts.next()) {
+                (Some("options"), Some(of)) => (&options, of),
+                (Some("variants"), Some(of)) => (&variants, of),
+                _ => continue,
+            };
+            if !known.contains(&of) {
+                let near = nearest_name(of, known.iter().copied()).unwrap_or_default();
+                bail!("tune.space.{name:?}: {of} is not known; did you mean {near}?");
+            }
+        }
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
             for trial in 0..self.trials.min(2) as u64 {
                 let settings = self.settings(experiment, &spec.encoder, &mixture, trial);
-                unused.retain(|name| !concerns(name, experiment, &spec.encoder, &mixture));
                 let place = || format!("tune.space, {} x {mixture}", spec.encoder);
                 let tried = with(&own, &settings).with_context(place)?;
                 tried.model.check().with_context(place)?;
@@ -128,10 +143,15 @@ impl Tune {
                 registry.check(&tried.spec(&spec.encoder, &mixture)).with_context(place)?;
             }
         }
-        match unused.first() {
-            Some(name) => bail!("tune.space.{name:?}: concerns no row of the experiment"),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// The ranges that concern no row of the experiment.
+    pub fn unused(&self, experiment: &Experiment) -> Vec<&str> {
+        let pairs =
+            || experiment.encoders.iter().flat_map(|e| experiment.mixtures.iter().map(move |m| (e, m)));
+        let used = |name: &str| pairs().any(|(e, m)| concerns(name, experiment, e, m));
+        self.space.keys().map(String::as_str).filter(|name| !used(name)).collect()
     }
 
     /// What a model tries.
@@ -169,11 +189,13 @@ pub struct Tried {
     pub mixture: String,
     /// Number of the trial; 0 = the configuration as it stands.
     pub trial: u64,
+    /// Hash of the samples that it was trained and judged on.
+    pub split_sha256: String,
     /// What differed from it.
     pub settings: Settings,
     /// Seeds of the trainings.
     pub seeds: Vec<u64>,
-    /// Best validation AUC + gAUC of each.
+    /// Best validation of each, by the experiment's metric.
     pub valid: Vec<Option<f64>>,
     /// Their mean; absent if one of them is, or if training left the finite numbers.
     pub score: Option<f64>,
@@ -196,6 +218,15 @@ pub fn search(
 ) -> anyhow::Result<Vec<Tried>> {
     let path = folder.path().join(TRIALS);
     let mut all = read(&path)?;
+    if let Some(other) = all.iter().find(|t| t.split_sha256 != data.split_sha256) {
+        bail!(
+            "{}: trial {} of {} x {} was made on other samples; start a new search",
+            path.display(),
+            other.trial,
+            other.encoder,
+            other.mixture
+        );
+    }
     let mut jobs = Vec::new();
     for trial in 0..tune.trials as u64 {
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
@@ -246,6 +277,7 @@ pub fn search(
                 encoder: encoder.clone(),
                 mixture: mixture.clone(),
                 trial: *trial,
+                split_sha256: data.split_sha256.clone(),
                 settings: settings.clone(),
                 seeds: tune.seeds.clone(),
                 score: known.map(|v| v.iter().sum::<f64>() / v.len() as f64),
@@ -303,21 +335,21 @@ fn by_model(trials: &[Tried]) -> impl Iterator<Item = &[Tried]> {
 }
 
 /// Of one model's trials the best; of equals the first.
-fn best(trials: &[Tried]) -> Option<&Tried> {
+fn best(trials: &[Tried], by: StopOn) -> Option<&Tried> {
     let scored = trials.iter().filter(|t| t.score.is_some());
-    scored.reduce(|best, t| if t.score > best.score { t } else { best })
+    scored.reduce(|best, t| if by.improves(t.score, best.score) { t } else { best })
 }
 
 /// The best settings of each model as a part of a configuration, with their scores.
 pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> String {
     let mut out = format!(
-        "# Best of {} trials of each model by mean validation AUC + gAUC over seeds {:?}; the test part was not looked at.\n\
+        "# Best of {} trials of each model by mean validation {} over seeds {:?}; the test part was not looked at.\n\
          # Found by `mos-bench tune` on {}.\n",
-        tune.trials, tune.seeds, experiment.name
+        tune.trials, experiment.stop_on, tune.seeds, experiment.name
     );
     for of in by_model(trials) {
         let name = format!("{}-{}", of[0].encoder, of[0].mixture);
-        match best(of) {
+        match best(of, experiment.stop_on) {
             None => {
                 let _ = writeln!(out, "\n# {name}: no trial could be scored");
             }
@@ -344,7 +376,7 @@ pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> 
 pub fn table(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> Table {
     let score = |s: Option<f64>| s.map_or("–".into(), |s| format!("{s:.4}"));
     let row = |of: &[Tried]| {
-        let best = best(of);
+        let best = best(of, experiment.stop_on);
         let settings = best.map_or(String::new(), |b| {
             let all = b.settings.iter().map(|(name, v)| format!("{name} = {}", plain(v)));
             all.collect::<Vec<_>>().join(", ")
@@ -368,9 +400,9 @@ pub fn table(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> Table {
         rows: by_model(trials).map(row).collect(),
         wide: Vec::new(),
         notes: vec![format!(
-            "Mean validation AUC + gAUC over seeds {:?}, the same {} trials for each model; the best of many is better than it \
+            "Mean validation {} over seeds {:?}, the same {} trials for each model; the best of many is better than it \
              will be again.",
-            tune.seeds, tune.trials
+            experiment.stop_on, tune.seeds, tune.trials
         )],
         wide_notes: Vec::new(),
     }

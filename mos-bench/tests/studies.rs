@@ -272,7 +272,8 @@ fn a_search_is_fair_resumable_and_gives_settings_that_a_run_takes() {
         ("tune.trials=0", "must not be 0 or empty"),
         ("tune.space={\"model.dropout\"={uniform=[0.5,0.1]}}", "two rising numbers"),
         ("tune.space={\"model.drop\"={uniform=[0.1,0.5]}}", "unknown field `drop`"),
-        ("tune.space={\"options.gshard.experts\"={integer=[2,4]}}", "concerns no row"),
+        ("tune.space={\"options.gshad.experts\"={integer=[2,4]}}", "did you mean gshard?"),
+        ("tune.space={\"variants.many.options.codes\"={integer=[2,4]}}", "did you mean few?"),
         ("tune.space={\"epochs\"={integer=[2,4]}}", "everything else is the same for all"),
     ] {
         refused(at, &["tune", "--config", "base.toml", "--set", set], wanted);

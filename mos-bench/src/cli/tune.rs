@@ -36,6 +36,9 @@ pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
     tune.trials = args.trials.unwrap_or(tune.trials);
     tune.check(&experiment, registry)?;
     experiment.check(registry)?;
+    for name in tune.unused(&experiment) {
+        eprintln!("tune.space.{name:?} concerns no row of this experiment");
+    }
     // The folder keeps the configuration as it is, so that a search can be enlarged.
     let folder = if args.resume {
         let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&experiment.name));
