@@ -315,7 +315,7 @@ impl<'a> Grid<'a> {
         let timed = |row: &Trained<'_>| {
             let speed = speed(&row.trial);
             progress.add(1);
-            speed.map(Some)
+            speed
         };
         let speeds = self.rows.iter().map(timed).collect::<anyhow::Result<Vec<_>>>()?;
         progress.finish();
@@ -511,7 +511,9 @@ fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Ce
 
 /// Median of three training steps and three scorings of one batch spread over the training part, with fresh weights, after
 /// one of each that is not counted.
-fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
+///
+/// `None` where training leaves the finite numbers.
+fn speed(trial: &Trial<'_>) -> anyhow::Result<Option<Speed>> {
     let samples = &trial.data.splits.train;
     let size = trial.experiment.batch.min(samples.len());
     let spread: Vec<Sample> = (0..size).map(|i| samples[i * samples.len() / size]).collect();
@@ -529,7 +531,11 @@ fn speed(trial: &Trial<'_>) -> anyhow::Result<Speed> {
         Ok(times[1] * 1e6 / batch.len() as f64)
     };
     // An epoch of one step: whatever waits for a part of an epoch has begun after the step that is not counted.
-    let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 1).map(|_| ()))?;
+    let train = median(&mut || model.train_step(&batch, &trial.experiment.train, 100, 1).map(|_| ()));
+    let train = match train {
+        Err(mos_core::Error::NotFinite { .. }) => return Ok(None),
+        train => train?,
+    };
     model.prepare_scoring();
-    Ok(Speed { train, score: median(&mut || model.score(&batch).map(|_| ()))? })
+    Ok(Some(Speed { train, score: median(&mut || model.score(&batch).map(|_| ()))? }))
 }

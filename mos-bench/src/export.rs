@@ -1,6 +1,6 @@
 //! A table in every form that is asked for: terminal, Markdown, CSV, LaTeX, JSON, from the same rows.
 //!
-//! Programs read numbers, not `0.7551 ± 0.0045 *`: in CSV and JSON such a column becomes several (see [`Table::columns`]).
+//! Programs read numbers, not `0.7551 ± 0.0045 *`: in CSV and JSON such a column becomes several (see `Table::columns`).
 
 use std::fmt::Write as _;
 

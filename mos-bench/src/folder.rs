@@ -418,7 +418,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 fn remove_halves(folder: &Path) -> std::io::Result<()> {
     for file in std::fs::read_dir(folder)? {
         let path = file?.path();
-        if path.extension().is_some_and(|e| e == "part") {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        // Our own files on their way, and those of the library that writes checkpoints.
+        let half = Path::new(&name).extension().is_some_and(|e| e == "part") || name.starts_with(".tmp");
+        if half && path.is_file() {
             std::fs::remove_file(path)?;
         }
     }

@@ -89,21 +89,14 @@ impl<V: AsRef<[f32]>> View for Tensor<V> {
     }
 }
 
-/// Writes named tensors beside `path` and then renames.
+/// Writes named tensors. The library writes beside `path`, into `.tmp…`, and then renames.
 fn write<V: AsRef<[f32]>>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let part = path.with_extension("part");
     let tensors = tensors.into_iter().map(|(name, shape, values)| (name, Tensor { shape, values }));
-    let written = serialize_to_file(tensors, Some(metadata), &part)
-        .map_err(|e| refuse(path, &e))
-        .and_then(|()| std::fs::rename(&part, path).map_err(|source| unreachable_file(path, source)));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
+    serialize_to_file(tensors, Some(metadata), path).map_err(|e| refuse(path, &e))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -439,7 +439,8 @@ fn ebnerd_is_read_from_parquet_and_from_lines_of_json() {
     let impressions = log.impressions.as_ref().unwrap();
     let labels: Vec<_> = impressions.iter().map(|i| (&*log.item_ids[i.item as usize], i.label)).collect();
     assert_eq!(labels, [("70", 0.0), ("72", 1.0), ("71", 0.0)]);
-    assert_eq!(log.dropped.values().collect::<Vec<_>>(), [&1], "{:?}", log.dropped);
+    // Two behaviours stand in the histories of both folders, one page has no list of clicks.
+    assert_eq!(log.dropped.values().collect::<Vec<_>>(), [&2, &1], "{:?}", log.dropped);
     assert_eq!(log.catalog.contexts.len(), 6);
     assert_eq!(log.contexts.of_impressions[..6], [0, 0, 0, 0, 0, 1], "only the subscription is known");
     assert_eq!(log.catalog.categories.as_ref().unwrap()[1], 1);

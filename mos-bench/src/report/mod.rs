@@ -1,7 +1,7 @@
 //! The report: one HTML file that needs nothing else, no network, no script.
 //!
 //! [`page`] makes it of what run folders hold. A part of the page is a function in `PARTS`; each says so itself where its data
-//! are not there. Figures are drawn with [`svg`], in the colours of `style.css`.
+//! are not there. Figures are drawn with `svg`, in the colours of `style.css`.
 
 mod accuracy;
 mod costs;
