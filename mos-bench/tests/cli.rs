@@ -113,6 +113,36 @@ fn smaller(args: &[String]) -> Vec<String> {
 }
 
 #[test]
+fn a_check_lists_every_row_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |bad: usize| -> String {
+        (0..200)
+            .map(|i| if i < bad { format!("u{i},,5\n") } else { format!("u{},i{},{i}\n", i % 9, i * 7 % 61) })
+            .collect()
+    };
+    std::fs::write(folder.path().join("schema.toml"), "user = 1\nitem = 2\ntime = 3\nheader = false\n")
+        .unwrap();
+    let check = |bad: usize, more: &[&str]| {
+        std::fs::write(folder.path().join("log.csv"), rows(bad)).unwrap();
+        let mut command = bench(folder.path());
+        command.args(["data", "check", "csv", "log.csv", "--schema", "schema.toml"]).args(more).assert()
+    };
+    check(0, &["--all"]).success();
+    let said = |assert: assert_cmd::assert::Assert| {
+        String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned()
+    };
+    let first = said(check(3, &[]));
+    assert!(first.contains("log.csv:1:2:") && !first.contains("log.csv:2:"), "{first}");
+    let all = said(check(3, &["--all"]));
+    assert!(
+        all.contains("log.csv:1:2:") && all.contains("log.csv:3:2:") && all.contains("3 rows cannot"),
+        "{all}"
+    );
+    let many = said(check(80, &["--all"]));
+    assert!(many.contains("log.csv:50:2:") && !many.contains("log.csv:51:2:"), "{many}");
+}
+
+#[test]
 fn bad_input_ends_with_a_message_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");

@@ -48,9 +48,12 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::NotPrepared`] after a training step without [`CtrModel::prepare_scoring`], [`Error::Shape`] for a
-    /// vocabulary of another catalog.
+    /// vocabulary of another catalog or a rule without a unit of time.
     pub fn new(model: CtrModel, vocabulary: Vocabulary, rule: HistoryRule) -> Result<Self> {
         model.check_prepared()?;
+        if rule.ticks_per_second < 1 {
+            return Err(Error::shape("Predictor", "at least 1 tick in a second", rule.ticks_per_second));
+        }
         let catalog = model.catalog();
         let (wanted, found) =
             ((catalog.items, catalog.behaviours.max(1)), (vocabulary.rows(), vocabulary.behaviours()));
@@ -79,11 +82,11 @@ impl Predictor {
         let (history, left) = self.vocabulary.history(history, *time, &self.rule)?;
         let targets: Vec<u32> = candidates.iter().map(|id| self.vocabulary.item(id)).collect();
         let unknown_candidates = targets.iter().filter(|t| **t == 0).count();
-        let scores = self.score(&history, &targets, *time)?;
+        let scores = self.score(&history, &targets, time.div_euclid(self.rule.ticks_per_second))?;
         Ok(Prediction { scores, unknown_candidates, left })
     }
 
-    /// As [`Self::predict`], in the numbers of the catalog.
+    /// As [`Self::predict`], in the numbers of the catalog and at a `time` in seconds.
     ///
     /// # Errors
     /// [`Error::Shape`] for numbers that the catalog does not have, and those of the encoder.

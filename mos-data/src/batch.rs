@@ -17,7 +17,7 @@ pub struct Batch {
     pub labels: Vec<f32>,
     /// Time of each prediction `[B]`, in seconds.
     pub target_times: Vec<i64>,
-    /// Context `[B, F]`, row-major: one value for each of the catalog's F fields.
+    /// Context `[B, F]`, row-major: one value for each of the catalog's F fields; no model here reads it.
     pub contexts: Vec<u32>,
     /// Borders of the histories `[B + 1]`.
     pub offsets: Vec<usize>,
@@ -37,6 +37,7 @@ impl Dataset {
     /// The samples as one batch; of a longer history the most recent `max_len` behaviours are kept.
     pub fn batch(&self, samples: &[Sample], max_len: usize) -> Batch {
         let mut batch = Batch { offsets: vec![0], ..Batch::default() };
+        let seconds = |ticks: i64| ticks.div_euclid(self.ticks_per_second);
         for sample in samples {
             let start = self.interactions.offsets()[sample.user as usize];
             let end = start + sample.end as usize;
@@ -45,12 +46,12 @@ impl Dataset {
             batch.users.push(sample.user);
             batch.targets.push(sample.item);
             batch.labels.push(sample.label);
-            batch.target_times.push(sample.time);
+            batch.target_times.push(seconds(sample.time));
             batch.contexts.extend(self.contexts.of(sample.user, sample.impression));
             batch.items.extend_from_slice(&self.interactions.items()[from..end]);
             batch.behaviours.extend_from_slice(&self.interactions.behaviours()[from..end]);
             batch.sessions.extend_from_slice(&self.sessions[from..end]);
-            batch.times.extend_from_slice(&self.interactions.times()[from..end]);
+            batch.times.extend(self.interactions.times()[from..end].iter().map(|t| seconds(*t)));
             batch.offsets.push(batch.items.len());
         }
         batch

@@ -21,7 +21,7 @@ use crate::{
 pub struct Sample {
     /// User.
     pub user: u32,
-    /// The first `end` events of the user are the history, all strictly before `time`.
+    /// The first `end` events of the user are the history: those strictly before `time`, or as published.
     pub end: u32,
     /// Target item.
     pub item: u32,
@@ -191,6 +191,9 @@ impl Dataset {
 /// # Errors
 /// [`Error::TooFew`] when a part of the split is empty or has one label only, [`Error::Config`] for impossible rules.
 pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
+    if task.max_train == Some(0) {
+        return Err(Error::config("task.max_train", 0, "must be at least 1"));
+    }
     let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
     let ticks_per_second = log.ticks_per_second;
@@ -214,16 +217,18 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
             "a click model needs the histories of at least two users",
         ));
     }
-    if task.max_train == Some(0) {
-        return Err(Error::config("task.max_train", 0, "must be at least 1"));
-    }
     let mut targets = targets(&interactions, impressions, published, bayes.as_deref(), &task.label)?;
     let cut = split(&mut targets, task.cuts)?;
     let (known_items, mut unknown) = forget_unseen(&mut interactions, &mut targets, &catalog, cut);
     if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
-        // A negative is always a known item, so an unknown positive could be told by that alone.
+        // Every target of these rules was of the training part before the cut, so there is one.
+        let mut counts = vec![0u64; catalog.items];
+        let before = interactions.items().iter().zip(interactions.times());
+        let before = before.filter(|(_, time)| cut.is_some_and(|cut| **time < cut));
+        before.for_each(|(item, _)| counts[*item as usize] += 1);
+        // A negative is always an item of the training part, so another positive could be told by that alone.
         let all = targets.len();
-        targets.retain(|t| t.item != 0);
+        targets.retain(|t| t.item != 0 && counts[t.item as usize] > 0);
         unknown = 0.0;
         if targets.len() < all {
             let what = "positives of items that training never saw (a sampled negative is never one)";
@@ -232,19 +237,16 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         if novel {
             let all = targets.len();
             targets = keep_novel(&interactions, &targets);
-            dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
+            if targets.len() < all {
+                dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
+            }
         }
-        let mut counts = vec![0u64; catalog.items];
-        let training = training_events(&interactions, &targets, cut);
-        let items = interactions.items().iter().zip(training).filter(|(_, training)| *training);
-        items.for_each(|(item, _)| counts[*item as usize] += 1);
         let negatives = Negatives::new(&counts, per_positive, exponent, task.seed)?;
         targets = negatives.with(&interactions, &targets, &user_ids)?;
     }
     let mut splits = Splits::default();
     let mut bayes_test = Vec::new();
-    let end = |t: &Target| t.history.unwrap_or_else(|| interactions.before(t.user, t.time) as u32);
-    let ends: Vec<u32> = targets.par_iter().map(end).collect();
+    let ends: Vec<u32> = targets.par_iter().map(|t| t.end(&interactions)).collect();
     for (t, end) in targets.iter().zip(ends) {
         if (end as usize) < task.min_history {
             *dropped.entry(format!("history shorter than {}", task.min_history)).or_default() += 1;
@@ -296,7 +298,8 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
     );
     let split_sha256 = split_hash(&splits);
     let contexts = known_contexts(contexts, &catalog, &splits);
-    let bayes_test = bayes.map(|_| bayes_test);
+    let of_impressions = matches!(task.label, LabelRule::Impressions {});
+    let bayes_test = bayes.filter(|_| of_impressions).map(|_| bayes_test);
     Ok(Dataset {
         name,
         interactions,
@@ -331,6 +334,13 @@ struct Target {
     /// Row among the log's impressions, `u32::MAX` = none.
     impression: u32,
     bayes: Option<f64>,
+}
+
+impl Target {
+    /// Length of its history.
+    fn end(&self, x: &Interactions) -> u32 {
+        self.history.unwrap_or_else(|| x.before(self.user, self.time) as u32)
+    }
 }
 
 fn targets(
@@ -429,15 +439,16 @@ fn training_events(x: &Interactions, targets: &[Target], cut: Option<i64>) -> Ve
     }
     let mut ends = vec![0usize; x.users()];
     for t in targets.iter().filter(|t| t.part == Part::Train) {
-        let end = t.history.map_or_else(|| x.before(t.user, t.time), |n| n as usize);
-        ends[t.user as usize] = ends[t.user as usize].max(end);
+        ends[t.user as usize] = ends[t.user as usize].max(t.end(x) as usize);
     }
-    (0..x.users())
-        .flat_map(|u| (0..x.range(u as u32).len()).map(|i| i < ends[u]).collect::<Vec<_>>())
-        .collect()
+    let of_user = |(user, end): (usize, &usize)| {
+        let end = *end;
+        (0..x.range(user as u32).len()).map(move |i| i < end)
+    };
+    ends.iter().enumerate().flat_map(of_user).collect()
 }
 
-/// Items that training does not have become the unknown item, unless their content is known. Returns which items are
+/// Items that training does not have become the unknown item, unless they have a content vector. Returns which items are
 /// known, and the share of later targets that are not.
 fn forget_unseen(
     x: &mut Interactions,
@@ -445,10 +456,13 @@ fn forget_unseen(
     catalog: &Catalog,
     cut: Option<i64>,
 ) -> (Vec<bool>, f64) {
-    if catalog.content.is_some() {
-        return ((0..catalog.items).map(|item| item > 0).collect(), 0.0);
-    }
-    let mut seen = vec![false; catalog.items];
+    // What has a vector is known by it, whether or not training met it.
+    let mut seen = match &catalog.content {
+        Some(content) => {
+            content.values.chunks(content.dim.max(1)).map(|v| v.iter().any(|x| *x != 0.0)).collect()
+        }
+        None => vec![false; catalog.items],
+    };
     let training = training_events(x, targets, cut);
     x.items().iter().zip(training).filter(|(_, t)| *t).for_each(|(i, _)| seen[*i as usize] = true);
     targets.iter().filter(|t| t.part == Part::Train).for_each(|t| seen[t.item as usize] = true);

@@ -25,6 +25,9 @@ pub enum Error {
         /// The likely fix.
         hint: String,
     },
+    /// Several rows that cannot be read.
+    #[error("{}", list(.0))]
+    Rows(Vec<Error>),
     /// A file that cannot be used as a whole.
     #[error("{}: {message} ({hint})", file.display())]
     File {
@@ -67,6 +70,11 @@ impl Error {
     pub(crate) fn file(file: &Path, message: impl ToString, hint: impl ToString) -> Self {
         Self::File { file: file.to_owned(), message: message.to_string(), hint: hint.to_string() }
     }
+}
+
+/// Errors, one a line.
+fn list(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The name that `wanted` was probably meant to be: the nearest by edit distance.

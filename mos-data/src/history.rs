@@ -77,7 +77,7 @@ pub struct History {
     pub behaviours: Vec<u8>,
     /// Session `[N]`.
     pub sessions: Vec<u32>,
-    /// Time of each behaviour `[N]`.
+    /// Time of each behaviour `[N]`, in seconds.
     pub times: Vec<i64>,
 }
 
@@ -128,7 +128,9 @@ impl Vocabulary {
         left.unknown_items = items.iter().filter(|i| **i == 0).count();
         left.unknown_behaviours = codes.iter().filter(|code| code.is_none()).count();
         let behaviours = codes.into_iter().map(Option::unwrap_or_default).collect();
-        let (sessions, times) = (sessions[from..].to_vec(), times[from..].to_vec());
+        // Sessions were told by ticks; a model sees seconds, as in a batch.
+        let seconds = times[from..].iter().map(|t| t.div_euclid(rule.ticks_per_second)).collect();
+        let (sessions, times) = (sessions[from..].to_vec(), seconds);
         Ok((History { items, behaviours, sessions, times }, left))
     }
 }

@@ -81,16 +81,11 @@ impl Contexts {
 }
 
 impl Log {
-    /// Hash of everything that a model can see of this log, the same for a plain and a compressed file.
+    /// Hash of every column that a model can see of this log, the same for a plain and a compressed file. Its unit of time is
+    /// no part of it.
     pub fn sha256(&self) -> String {
-        let x = &self.interactions;
         let mut h = LogHash::default();
-        h.numbers(x.offsets().iter().map(|v| (*v as u64).to_le_bytes()));
-        h.numbers(x.items().iter().map(|v| v.to_le_bytes()));
-        h.numbers(x.times().iter().map(|v| v.to_le_bytes()));
-        h.numbers(x.behaviours().iter().map(|v| [*v]));
-        h.numbers(x.ratings().into_iter().flatten().map(|v| v.to_le_bytes()));
-        h.numbers(x.given_sessions().into_iter().flatten().map(|v| v.to_le_bytes()));
+        h.interactions(&self.interactions);
         h.impressions(self.impressions.as_deref().unwrap_or_default());
         h.published(self.published.as_deref().unwrap_or_default());
         h.catalog(&self.catalog);
@@ -122,6 +117,15 @@ impl LogHash {
             self.hash.update(&self.waiting);
             self.waiting.clear();
         }
+    }
+
+    pub(crate) fn interactions(&mut self, x: &Interactions) {
+        self.numbers(x.offsets().iter().map(|v| (*v as u64).to_le_bytes()));
+        self.numbers(x.items().iter().map(|v| v.to_le_bytes()));
+        self.numbers(x.times().iter().map(|v| v.to_le_bytes()));
+        self.numbers(x.behaviours().iter().map(|v| [*v]));
+        self.numbers(x.ratings().into_iter().flatten().map(|v| v.to_le_bytes()));
+        self.numbers(x.given_sessions().into_iter().flatten().map(|v| v.to_le_bytes()));
     }
 
     pub(crate) fn impressions(&mut self, all: &[Impression]) {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod common;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
     builder::{Float32Builder, Int32Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder},
 };
+use common::samples;
 use mos_data::{FeatureValues, LabelRule, Log, Part, prepare, sources::Source};
 use parquet::{
     arrow::ArrowWriter,
@@ -574,16 +577,6 @@ fn kuairand_and_kuairec_are_read_as_published() {
     let small =
         Source::new("kuairec", Some(folder.path().to_owned())).with("matrix", "small").load().unwrap();
     assert_eq!((small.interactions.len(), small.dropped.values().sum::<u64>()), (1, 1));
-}
-
-/// The folder of real samples, or a message that it is missing.
-fn samples(set: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(set);
-    if !path.exists() {
-        eprintln!("skipped: the sample {set} is not at hand");
-        return None;
-    }
-    Some(path)
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use mos_data::{
-    Catalog, Cuts, Dataset, Event, Interactions, LabelRule, Log, Sessionizer, TaskConfig, prepare, sessions,
-    shuffled_order,
+    Catalog, Content, Cuts, Dataset, Event, Interactions, LabelRule, Log, Sessionizer, TaskConfig, prepare,
+    sessions, shuffled_order,
 };
 use proptest::prelude::*;
 
@@ -140,4 +140,55 @@ proptest! {
         order.sort_unstable();
         prop_assert!(order.iter().enumerate().all(|(i, o)| i as u32 == *o) && order.len() == n);
     }
+}
+
+/// Forty events of each of four users, in thousandths of a second.
+fn milliseconds() -> Log {
+    let rows: Vec<(u32, u32, i64)> =
+        (0..160).map(|i| (i % 4, i * 7 % 40, i64::from(i) * 1500 + 999)).collect();
+    Log { ticks_per_second: 1000, ..log(&rows) }
+}
+
+#[test]
+fn a_batch_has_seconds_whatever_the_unit_of_the_log() {
+    let data = prepare(milliseconds(), &task(LabelRule::Rating { at_least: 3.0 })).unwrap();
+    let samples = &data.splits.test[..5];
+    let batch = data.batch(samples, 3);
+    assert_eq!(batch.target_times, samples.iter().map(|s| s.time / 1000).collect::<Vec<_>>());
+    for (sample, borders) in samples.iter().zip(batch.offsets.windows(2)) {
+        let end = data.interactions.range(sample.user).start + sample.end as usize;
+        let wanted: Vec<i64> = data.interactions.times()[end - 3..end].iter().map(|t| t / 1000).collect();
+        assert_eq!(batch.times[borders[0]..borders[1]], wanted);
+    }
+}
+
+#[test]
+fn a_content_vector_makes_no_item_a_positive_that_no_negative_can_be() {
+    // Items of the second half are never in training.
+    let rows: Vec<(u32, u32, i64)> = (0..160)
+        .map(|i| (i % 4, i * 7 % 20 + if i < 96 { 0 } else { (i / 4 % 2) * 20 }, i64::from(i)))
+        .collect();
+    let plain = log(&rows);
+    let content = Some(Content { dim: 1, values: (0..41).map(|i| f32::from(u8::from(i > 0))).collect() });
+    let with_content = Log { catalog: Catalog { content, ..plain.catalog.clone() }, ..log(&rows) };
+    let rule = task(LabelRule::Negatives { per_positive: 2, exponent: 0.0, novel: false });
+    let [plain, known] = [plain, with_content].map(|log| prepare(log, &rule).unwrap());
+    let seen = known.seen_in_training();
+    for part in parts(&known) {
+        assert!(part.iter().all(|s| seen[s.item as usize]), "a positive that training never saw");
+    }
+    assert_eq!(known.card.dropped, plain.card.dropped);
+    assert!(known.card.dropped.keys().any(|why| why.contains("training never saw")));
+}
+
+#[test]
+fn true_probabilities_go_with_impressions_alone() {
+    let generator = mos_data::sources::synthetic::SyntheticConfig { users: 60, ..Default::default() };
+    let sampled = TaskConfig {
+        label: LabelRule::Negatives { per_positive: 1, exponent: 0.0, novel: false },
+        ..generator.task()
+    };
+    assert!(prepare(generator.generate().unwrap(), &sampled).unwrap().bayes_test.is_none());
+    let shown = prepare(generator.generate().unwrap(), &generator.task()).unwrap();
+    assert_eq!(shown.bayes_test.map(|b| b.len()), Some(shown.splits.test.len()));
 }

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod common;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
 };
 
+use common::samples;
 use flate2::{Compression, write::GzEncoder};
 use mos_data::{
     LabelRule, Log, prepare,
@@ -258,16 +261,6 @@ fn logs_that_cannot_carry_a_task_say_why() {
     // A user with one event is kept; it just has no history.
     let card = card("lonely.csv", &(many("a", mixed) + &many("b", mixed) + "c,i1,139,1\n")).unwrap();
     assert_eq!(card.users, 3);
-}
-
-/// The folder of real samples, or a message that it is missing.
-fn samples(set: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(set);
-    if !path.exists() {
-        eprintln!("skipped: the sample {set} is not at hand");
-        return None;
-    }
-    Some(path)
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::path::Path;
+
+use common::samples;
 use mos_data::{
     Cuts, FeatureValues, LabelRule, Log, Part, prepare,
     sources::{FORMATS, Source},
@@ -338,6 +341,15 @@ fn mind() {
     let folder = folder(&[("b.tsv", "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3-1\n"), ("news.tsv", news)]);
     let log = source("mind", &folder.path().join("b.tsv")).load().unwrap();
     assert_eq!(categories(&log), [("N1", 1), ("N3", 0)], "the news beside a file of any name");
+    // A set that lies packed and unpacked is there once.
+    let behaviours = "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3-1\n";
+    let both = self::folder(&[("behaviors.tsv", behaviours), ("news.tsv", news)]);
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(both.path().join("MIND.zip")).unwrap());
+    zip.start_file("train/behaviors.tsv", zip::write::SimpleFileOptions::default()).unwrap();
+    std::io::Write::write_all(&mut zip, behaviours.as_bytes()).unwrap();
+    zip.finish().unwrap();
+    let log = source("mind", both.path()).load().unwrap();
+    assert_eq!(log.impressions.map(|all| all.len()), Some(1));
     let error = refused("mind", &[("behaviors.tsv", "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3 N1\n")]);
     assert!(error.contains("\"N3\", which is no shown item") && error.contains("test part"), "{error}");
 }
@@ -509,20 +521,10 @@ fn movielens_users_are_context() {
     assert!(log.catalog.contexts.is_empty(), "MovieTweetings has ids of another site only");
 }
 
-/// The folder of real samples, or a message that it is missing.
-fn sample(set: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(set);
-    if !path.exists() {
-        eprintln!("skipped: the sample {set} is not at hand");
-        return None;
-    }
-    Some(path)
-}
-
 #[test]
 fn real_samples_have_their_known_counts() {
     let counts = |name: &str, set: &str| {
-        let source = source(name, &sample(set)?);
+        let source = source(name, &samples(set)?);
         let log = source.load().unwrap();
         assert!(!prepare(log.clone(), &source.task().unwrap()).unwrap().splits.test.is_empty());
         let x = &log.interactions;

@@ -22,6 +22,14 @@ pub(super) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Read all of a log and say whether it can be read: its card, or what is wrong with it, where, and the likely fix.
+    Check {
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Go on after a row that cannot be read, and list the first 50.
+        #[arg(long)]
+        all: bool,
+    },
     /// Find out whether session hopping is there: whether themes hold inside sessions, change between them, and come back.
     Hopping(hopping::HoppingArgs),
     /// Read a log and write it as a store: a folder that is opened at once and read user by user.
@@ -35,6 +43,9 @@ pub(super) enum DataCommand {
     /// Write a synthetic log as a store, user by user, for any number of users.
     Synth(SynthArgs),
 }
+
+/// Rows that `data check --all` lists at most.
+const LISTED: usize = 50;
 
 /// The choices of the generator that matter for its size.
 #[derive(Debug, Args)]
@@ -108,7 +119,18 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
             let card = prepare(source.load()?, &source.task()?)?.card;
             if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
         }
+        DataCommand::Check { source, all } => {
+            let source = source.source()?;
+            let (log, wrong) = source.check(if all { LISTED } else { 0 })?;
+            if wrong.is_empty() {
+                return say(&prepare(log, &source.task()?)?.card.to_string());
+            }
+            wrong.iter().for_each(|error| eprintln!("{error}"));
+            let more = if wrong.len() == LISTED { " or more" } else { "" };
+            bail!("{}{more} rows cannot be read", wrong.len())
+        }
         DataCommand::Convert { source, out } => {
+            Store::check_new(&out)?;
             let source = source.source()?;
             Store::create(&source.load()?, &source.task()?, &out)?;
             say_store(&out)
@@ -129,5 +151,7 @@ fn say_store(folder: &Path) -> anyhow::Result<()> {
     say(&format!(
         "{folder}: {name}, {events} events of {users} users in {blocks} block(s), sha256 {}\n",
         store.log_sha256()
-    ))
+    ))?;
+    let dropped: String = store.dropped().iter().map(|(why, n)| format!("dropped   {n}: {why}\n")).collect();
+    say(&dropped)
 }

@@ -1,6 +1,6 @@
 //! `mos-bench data hopping`: is session hopping there?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -9,7 +9,7 @@ use mos_data::{
     hopping::{HoppingConfig, SessionVectors, ThemeSource, study},
 };
 
-use super::{data::SourceArgs, say};
+use super::{data::SourceArgs, report::save, say};
 use crate::report::hopping as report;
 
 #[derive(Debug, Args)]
@@ -88,20 +88,15 @@ pub(super) fn work(args: HoppingArgs) -> anyhow::Result<()> {
     }
     if let Some(folder) = &args.out {
         let mut names = vec!["hopping.html".to_owned(), "hopping.json".to_owned()];
-        write(folder, &names[0], &report::page(&found))?;
-        write(folder, &names[1], &json)?;
+        save(&folder.join(&names[0]), &report::page(&found))?;
+        save(&folder.join(&names[1]), &json)?;
         for (name, drawing) in report::drawings(&found) {
-            write(folder, name, &drawing)?;
+            save(&folder.join(name), &drawing)?;
             names.push(name.to_owned());
         }
         eprintln!("{} in {}", names.join(", "), folder.display());
     }
     Ok(())
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let file = folder.join(name);
-    std::fs::write(&file, text).with_context(|| file.display().to_string())
 }
 
 /// The gaps that were asked for, else the log's own sessions, else a range of gaps around its usual one.

@@ -50,7 +50,7 @@ pub(super) fn write(args: &ReportArgs) -> anyhow::Result<()> {
 }
 
 /// Writes beside the place and renames, so that a reader never sees half a file.
-fn save(path: &Path, content: &str) -> anyhow::Result<()> {
+pub(super) fn save(path: &Path, content: &str) -> anyhow::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     std::fs::write(&part, content)

@@ -1,13 +1,14 @@
 //! Session hopping: tables, drawings, and the page that holds them.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use mos_data::{
     Sessionizer,
     hopping::{Changes, Estimate, Example, SessionVectors, Study, ThemeSource, Verdict},
 };
 
 use super::{
-    STYLE,
+    STYLE, document,
+    rows::plain,
     svg::{self, Bar, Chart, Ink, Scale},
 };
 use crate::{export::Format, tables::Table};
@@ -28,41 +29,30 @@ pub(crate) fn terminal(study: &Study) -> String {
 /// A page that needs nothing else.
 pub(crate) fn page(study: &Study) -> String {
     let title = format!("Session hopping in {}", study.data);
-    let all = tables(study);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                // No icon is asked for.
-                link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                p.verdict { (study.verdict.sentence) }
-                p.note { (Verdict::RULE) }
-                h2 { "Where themes change" }
-                (svg::figure(html! { (RATES) }, |width| rates(study, width)))
-                (as_html(&all[0]))
-                @for note in &all[0].notes { p.note { (note) } }
-                h2 { "How long sessions stay alike" }
-                (svg::figure(html! { (decay_caption(study)) }, |width| decay(study, width)))
-                (as_html(&all[1]))
-                h2 { "Whether themes come back" }
-                (as_html(&all[2]))
-                @for note in &all[2].notes { p.note { (note) } }
-                @if let Some(example) = &study.example {
-                    h2 { "One user" }
-                    (svg::figure(html! { (heat_caption(study, example)) }, |width| heat(example, width)))
-                    (svg::figure(html! { (strip_caption(example)) }, |width| strip(example, width)))
-                }
+    let [changes, mut decays, returns] = tables(study);
+    // The caption of the drawing says it.
+    decays.notes.clear();
+    let body = html! {
+        main {
+            h1 { (title) }
+            p.verdict { (study.verdict.sentence) }
+            p.note { (Verdict::RULE) }
+            h2 { "Where themes change" }
+            (svg::figure(html! { (RATES) }, |width| rates(study, width)))
+            (plain(&changes, 1))
+            h2 { "How long sessions stay alike" }
+            (svg::figure(html! { (decay_caption(study)) }, |width| decay(study, width)))
+            (plain(&decays, 1))
+            h2 { "Whether themes come back" }
+            (plain(&returns, 1))
+            @if let Some(example) = &study.example {
+                h2 { "One user" }
+                (svg::figure(html! { (heat_caption(study, example)) }, |width| heat(example, width)))
+                (svg::figure(html! { (strip_caption(example)) }, |width| strip(example, width)))
             }
         }
     };
-    page.into_string() + "\n"
+    document(&title, &body) + "\n"
 }
 
 /// Drawings that stand alone, by the names of their files.
@@ -151,17 +141,6 @@ fn tables(study: &Study) -> [Table; 3] {
     [changes, decay, returns]
 }
 
-fn as_html(table: &Table) -> Markup {
-    html! {
-        div.scroll {
-            table {
-                thead { tr { @for cell in &table.header { th { (cell) } } } }
-                tbody { @for row in &table.rows { tr { th { (row[0]) } @for cell in &row[1..] { td { (cell) } } } } }
-            }
-        }
-    }
-}
-
 /// What was measured, in a sentence.
 fn measured(study: &Study) -> String {
     let themes = match &study.config.themes {
@@ -171,13 +150,17 @@ fn measured(study: &Study) -> String {
             format!("clusters by co-occurrence, learned on the sessions of {} other users", study.learners)
         }
         ThemeSource::Planted => "planted themes".into(),
-        ThemeSource::Attribute(name) => format!("values of {name}"),
+        ThemeSource::Attribute(name) => format!("by {name}"),
     };
     let mut text =
         format!("{} users, {} events, {} themes ({themes})", study.users, study.events, study.themes);
     if study.without_theme > 0 {
         text += &format!("; {} events without a theme are left out", study.without_theme);
     }
+    if study.users_without_theme > 0 {
+        text += &format!("; {} users without any theme are left out", study.users_without_theme);
+    }
+    study.dropped.iter().for_each(|(why, n)| text += &format!("; left out by the source, {n}: {why}"));
     text + "."
 }
 
@@ -245,7 +228,7 @@ fn decay_caption(study: &Study) -> String {
         SessionVectors::Means => "mean item vectors",
     };
     format!(
-        "Cosine of two sessions' {what}, by how many sessions lie between them (1 = neighbours). permuted: the sessions of the \
+        "Cosine of two sessions' {what}, by their distance in sessions (1 = neighbours). permuted: the sessions of the \
          same users in random order. Sessions by: {}. Bands and ±: 95 % interval over users.",
         name(study.config.sessions[0])
     )

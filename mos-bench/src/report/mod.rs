@@ -61,31 +61,37 @@ pub fn page(runs: &[RunFiles]) -> String {
     };
     let sections: Vec<Vec<Section>> =
         runs.iter().map(|run| PARTS.iter().filter_map(|part| part(run, &look)).collect()).collect();
+    let body = html! {
+        main {
+            @if runs.len() > 1 { (together(runs, &look)) }
+            @for (i, (run, sections)) in runs.iter().zip(&sections).enumerate() {
+                @let prefix = if runs.len() > 1 { format!("run-{}-", i + 1) } else { String::new() };
+                (head(i, runs.len(), run, &look))
+                nav aria-label="Parts" { ul {
+                    @for s in sections { li { a href={ "#" (prefix) (s.id) } { (s.title) } } }
+                } }
+                @for s in sections { section id={ (prefix) (s.id) } { h2 { (s.title) } (s.body) } }
+            }
+        }
+        footer { p.note { "Written by mos-bench " (env!("CARGO_PKG_VERSION")) " from the files of the run alone." } }
+    };
+    document(&format!("mos-bench: {title}"), &body)
+}
+
+/// A page that needs nothing else.
+fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "mos-bench: " (title) }
+                title { (title) }
                 // No icon is asked for.
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                main {
-                    @if runs.len() > 1 { (together(runs, &look)) }
-                    @for (i, (run, sections)) in runs.iter().zip(&sections).enumerate() {
-                        @let prefix = if runs.len() > 1 { format!("run-{}-", i + 1) } else { String::new() };
-                        (head(i, runs.len(), run, &look))
-                        nav aria-label="Parts" { ul {
-                            @for s in sections { li { a href={ "#" (prefix) (s.id) } { (s.title) } } }
-                        } }
-                        @for s in sections { section id={ (prefix) (s.id) } { h2 { (s.title) } (s.body) } }
-                    }
-                }
-                footer { p.note { "Written by mos-bench " (env!("CARGO_PKG_VERSION")) " from the files of the run alone." } }
-            }
+            body { (body) }
         }
     };
     page.into_string()

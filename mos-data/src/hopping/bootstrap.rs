@@ -34,6 +34,8 @@ const GROUPS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Bootstrap {
     all: Vec<f64>,
+    /// Denominators over all users.
+    whole: Vec<f64>,
     draws: Vec<Vec<f64>>,
 }
 
@@ -68,7 +70,9 @@ impl Bootstrap {
             (0..count).for_each(|_| weights[rng.random_range(0..count as u32) as usize] += 1);
             weighted(&weights)
         };
-        Self { all: weighted(&vec![1; count]), draws: (0..by.draws).into_par_iter().map(draw).collect() }
+        let whole = (0..ratios).map(|r| groups.iter().map(|g| g[r][1]).sum()).collect();
+        let all = weighted(&vec![1; count]);
+        Self { all, whole, draws: (0..by.draws).into_par_iter().map(draw).collect() }
     }
 
     /// A function of the ratios; `None` where it is undefined.
@@ -79,6 +83,11 @@ impl Bootstrap {
         drawn.sort_by(f64::total_cmp);
         let at = |q: f64| whole.then(|| drawn[((drawn.len() - 1) as f64 * q).round() as usize]);
         value.is_finite().then(|| Estimate { value, lo: at(0.025), hi: at(0.975) })
+    }
+
+    /// Denominator of one of the ratios over all users.
+    pub(super) fn whole(&self, number: usize) -> f64 {
+        self.whole[number]
     }
 
     /// One of the ratios.

@@ -1,5 +1,6 @@
 //! How often the theme changes between neighbouring events: inside sessions, at their borders, and by chance.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -58,13 +59,10 @@ const CHANCE_INSIDE: usize = 3;
 const CHANCE_AT_BORDER: usize = 4;
 
 pub(super) fn changes(histories: &Histories, sessions: Sessionizer, by: Resampling) -> Changes {
-    let (mut per_user, mut lengths) = (Vec::new(), Vec::new());
-    for user in &histories.users {
-        let history = histories.of(*user);
-        let before = lengths.len();
-        lengths.extend(by_session(&history).map(<[Step]>::len));
-        per_user.push(lengths.len() - before);
-    }
+    let of_user = |user: &u32| by_session(&histories.of(*user)).map(<[Step]>::len).collect::<Vec<_>>();
+    let lengths: Vec<Vec<usize>> = histories.users.par_iter().map(of_user).collect();
+    let per_user = lengths.iter().map(Vec::len).collect();
+    let lengths = lengths.concat();
     let ratios = Bootstrap::new(&histories.users, 5, by, |user, sums| {
         let history = histories.of(user);
         let mut pairs = [[0.0; 2]; 2];

@@ -78,16 +78,18 @@ impl Profile {
 /// Mean cosine over all pairs of different sessions.
 fn mean_cosine(profiles: &[Profile]) -> f64 {
     let mut parts: Vec<(u32, f64)> = Vec::new();
-    let mut own = 0.0;
     for profile in profiles.iter().filter(|p| p.norm > 0.0) {
         parts.extend(profile.parts.iter().map(|(k, v)| (*k, v / profile.norm)));
-        own += 1.0;
     }
     parts.sort_by_key(|(k, _)| *k);
-    let square = |same: &[(u32, f64)]| same.iter().map(|(_, v)| v).sum::<f64>().powi(2);
-    let all: f64 = parts.chunk_by(|a, b| a.0 == b.0).map(square).sum();
+    // Twice the products of different sessions; exactly nothing where a part is one session's.
+    let products = |same: &[(u32, f64)]| {
+        let sum: f64 = same.iter().map(|(_, v)| v).sum();
+        sum * sum - same.iter().map(|(_, v)| v * v).sum::<f64>()
+    };
+    let all: f64 = parts.chunk_by(|a, b| a.0 == b.0).map(products).sum();
     let n = profiles.len() as f64;
-    (all - own) / (n * (n - 1.0))
+    all / (n * (n - 1.0))
 }
 
 pub(super) fn decay(
@@ -113,19 +115,15 @@ pub(super) fn decay(
             }
         }
     });
-    let mut pairs = vec![0u64; most];
-    for user in &histories.users {
-        let sessions = by_session(&histories.of(*user)).count();
-        (1..=most.min(sessions.saturating_sub(1))).for_each(|d| pairs[d - 1] += (sessions - d) as u64);
-    }
+    let pairs = |distance: usize| ratios.whole(2 * distance - 2) as u64;
     let at = |distance: usize| AtDistance {
         distance,
-        pairs: pairs[distance - 1],
+        pairs: pairs(distance),
         similarity: ratios.ratio(2 * distance - 2),
         permuted: ratios.ratio(2 * distance - 1),
         above: ratios.estimate(|r| r[2 * distance - 2] - r[2 * distance - 1]),
     };
-    (1..=most).filter(|d| pairs[d - 1] > 0).map(at).collect()
+    (1..=most).filter(|d| pairs(*d) > 0).map(at).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ mod returns;
 mod themes;
 mod verdict;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -98,6 +100,10 @@ pub struct Study {
     pub events: usize,
     /// Events left out because their item has no theme.
     pub without_theme: usize,
+    /// Users left out because none of their events has a theme.
+    pub users_without_theme: usize,
+    /// Rows that the source left out, by reason.
+    pub dropped: BTreeMap<String, u64>,
     /// Themes among the measured events.
     pub themes: usize,
     /// Users on whose sessions the themes were learned; their histories were not measured.
@@ -126,9 +132,10 @@ pub fn study(log: &Log, config: &HoppingConfig) -> Result<Study> {
     let resampling = Resampling { draws: config.draws, seed: config.seed };
     let mut histories = Histories::new(log, &themes, main)?;
     let counts = histories.counts();
-    let decay = decay::decay(&histories, themes.vectors(config)?, config.distances, resampling);
+    let vectors = themes.vectors(config)?;
+    let decay = decay::decay(&histories, vectors, config.distances, resampling);
     let returns = returns::returns(&histories, config.permutations, resampling);
-    let example = example::example(&histories, themes.vectors(config)?);
+    let example = example::example(&histories, vectors);
     let mut changes = vec![changes::changes(&histories, config.sessions[0], resampling)];
     for by in &config.sessions[1..] {
         histories.sessions = sessions(log, by)?;
@@ -141,6 +148,8 @@ pub fn study(log: &Log, config: &HoppingConfig) -> Result<Study> {
         users: histories.users.len(),
         events: counts.events,
         without_theme: counts.without_theme,
+        users_without_theme: themes.measured.len() - histories.users.len(),
+        dropped: log.dropped.clone(),
         themes: counts.themes,
         learners: themes.learners,
         changes,

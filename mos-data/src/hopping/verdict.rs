@@ -57,8 +57,8 @@ pub(super) fn verdict(changes: &Changes, returns: &Returns) -> Verdict {
     };
     let returned = returns.returned.map_or(0.0, |r| r.value);
     let outcome = match () {
-        () if kept.value < KEPT || lost_lo <= 0.0 => Outcome::Unrelated,
-        () if lost.value < LOST * kept.value => Outcome::Carried,
+        () if kept.value < KEPT => Outcome::Unrelated,
+        () if lost_lo <= 0.0 || lost.value < LOST * kept.value => Outcome::Carried,
         () if returned < RETURNED => Outcome::Drifting,
         () => Outcome::Hopping,
     };
@@ -89,4 +89,51 @@ pub(super) fn verdict(changes: &Changes, returns: &Returns) -> Verdict {
         percent(shuffled)
     );
     Verdict { outcome, sentence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hopping::{HoppingConfig, ThemeSource, study};
+
+    /// Long runs of one theme that pay no heed to sessions hold inside them and across their borders.
+    #[test]
+    fn themes_that_outlast_sessions_are_carried() {
+        let events = (0..40u32).flat_map(|user| {
+            (0..60u32).map(move |i| crate::Event {
+                user,
+                item: (i + user) / 20 % 2 + 1,
+                time: i64::from(i) * 60 + i64::from(i / 7) * 100_000,
+                behaviour: 0,
+                rating: None,
+                session: None,
+            })
+        });
+        let log = crate::Log {
+            name: "runs".into(),
+            interactions: crate::Interactions::from_events(40, events.collect()).unwrap(),
+            impressions: None,
+            published: None,
+            contexts: crate::Contexts::default(),
+            catalog: crate::Catalog {
+                items: 3,
+                categories: Some(vec![0, 1, 2]),
+                category_count: 3,
+                behaviours: 1,
+                ..crate::Catalog::default()
+            },
+            user_ids: (0..40).map(|u| u.to_string()).collect(),
+            item_ids: vec![String::new(), "a".into(), "b".into()],
+            behaviour_names: vec![String::new()],
+            dropped: [].into(),
+            ticks_per_second: 1,
+            bayes: None,
+        };
+        let config = HoppingConfig {
+            themes: ThemeSource::Category,
+            ..HoppingConfig::new(&log, vec![crate::Sessionizer::HALF_HOUR])
+        };
+        let found = study(&log, &config).unwrap();
+        assert_eq!(found.verdict.outcome, Outcome::Carried, "{}", found.verdict.sentence);
+    }
 }

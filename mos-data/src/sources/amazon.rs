@@ -86,11 +86,7 @@ impl Format for Amazon {
                 Table::records(file, &fields, 0)?.each(reading, |row| {
                     let at = if row.text(OLD.user).is_empty() { NEW_RECORD } else { OLD };
                     if *places.get_or_insert(at) != at {
-                        return Err(row.fail(
-                            at.user,
-                            "is of another edition than the rows before",
-                            "one edition at a time",
-                        ));
+                        return Err(other_edition(row, at.user));
                     }
                     take(row, at, &mut log)
                 })?;
@@ -134,10 +130,14 @@ impl Amazon {
                 return Err(row.fail(0, "has too few columns", "user, item, rating and time"));
             }
             if NEW_FIELDS.iter().enumerate().all(|(c, name)| row.text(c) == *name) {
-                *known = Some(NEW_CSV);
-                return Ok(());
+                return if *known.get_or_insert(NEW_CSV) == NEW_CSV {
+                    Ok(())
+                } else {
+                    Err(other_edition(row, 0))
+                };
             }
             let at = match *known {
+                Some(at) if at == NEW_RECORD => return Err(other_edition(row, 0)),
                 Some(at) => at,
                 None => *known.insert(self.order(row)?),
             };
@@ -173,6 +173,10 @@ impl Amazon {
             Ok(())
         })
     }
+}
+
+fn other_edition(row: &Row<'_>, column: usize) -> Error {
+    row.fail(column, "is of another edition than the rows before", "one edition at a time")
 }
 
 fn no_order(row: &Row<'_>) -> Error {

@@ -92,12 +92,20 @@ struct Field {
     rows: Vec<u32>,
 }
 
-/// Puts `value` at `at` of a column that grows.
-fn put<T: Clone + Default>(column: &mut Vec<T>, at: usize, value: T) {
+/// The place `at` of a column that grows.
+fn slot<T: Clone + Default>(column: &mut Vec<T>, at: usize) -> &mut T {
     if column.len() <= at {
         column.resize(at + 1, T::default());
     }
-    column[at] = value;
+    &mut column[at]
+}
+
+/// The number of a field, which is declared once for each name.
+fn declared(fields: &mut Vec<Field>, name: &str) -> usize {
+    fields.iter().position(|f| f.name == name).unwrap_or_else(|| {
+        fields.push(Field { name: name.to_owned(), values: Ids::from_one(), rows: Vec::new() });
+        fields.len() - 1
+    })
 }
 
 /// What a source has read so far.
@@ -163,22 +171,22 @@ impl LogBuilder {
     }
 
     fn put_category(&mut self, item: u32, number: u32) {
-        let at = item as usize;
-        if self.of_item.len() <= at {
-            self.of_item.resize(at + 1, 0);
-        }
-        if self.of_item[at] == 0 {
-            self.of_item[at] = number;
-        } else if self.of_item[at] != number {
+        let known = slot(&mut self.of_item, item as usize);
+        if *known == 0 {
+            *known = number;
+        } else if *known != number {
             self.drop_row("rows whose item had another category before (the first stays)");
         }
     }
 
     /// Declares an attribute of items with one value, or with any number of them; its number for [`Self::describe`].
     pub(super) fn attribute(&mut self, name: &str, many: bool) -> usize {
-        let name = name.to_owned();
-        self.attributes.push(Attribute { name, values: Ids::from_one(), of_item: Vec::new(), many });
-        self.attributes.len() - 1
+        let known = self.attributes.iter().position(|a| a.name == name && a.many == many);
+        known.unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.attributes.push(Attribute { name, values: Ids::from_one(), of_item: Vec::new(), many });
+            self.attributes.len() - 1
+        })
     }
 
     /// Adds a value to an attribute of an item; empty = none. Where there can be one value only, the first stays.
@@ -188,22 +196,21 @@ impl LogBuilder {
             return;
         }
         let number = a.values.number(value);
-        let at = item as usize;
-        if a.of_item.len() <= at {
-            a.of_item.resize(at + 1, Vec::new());
-        }
-        let values = &mut a.of_item[at];
+        let values = slot(&mut a.of_item, item as usize);
         if values.contains(&number) {
         } else if a.many || values.is_empty() {
             values.push(number);
         } else {
-            let reason = format!("rows whose item had another {} before (the first stays)", a.name);
+            let reason = format!("rows whose item had another value of {} before (the first stays)", a.name);
             self.drop_row(&reason);
         }
     }
 
     /// Gives an item its content vector; all have the width of the first.
     pub(super) fn set_content(&mut self, item: u32, vector: &[f32]) -> std::result::Result<(), String> {
+        if vector.is_empty() {
+            return Ok(());
+        }
         let content = self.content.get_or_insert_with(|| Content { dim: vector.len(), values: Vec::new() });
         if content.dim != vector.len() {
             return Err(format!("has {} numbers, the vectors before have {}", vector.len(), content.dim));
@@ -218,25 +225,19 @@ impl LogBuilder {
 
     /// Declares a field of the users' context; its number for [`Self::set_user`].
     pub(super) fn user_field(&mut self, name: &str) -> usize {
-        self.user_fields.push(Field { name: name.to_owned(), values: Ids::from_one(), rows: Vec::new() });
-        self.user_fields.len() - 1
+        declared(&mut self.user_fields, name)
     }
 
     /// Sets a field of a user; empty = unknown.
     pub(super) fn set_user(&mut self, user: u32, field: usize, value: &str) {
         let f = &mut self.user_fields[field];
         let number = if value.is_empty() { 0 } else { f.values.number(value) };
-        put(&mut f.rows, user as usize, number);
+        *slot(&mut f.rows, user as usize) = number;
     }
 
     /// Declares a field of the impressions' context; its number for [`Self::set_impression`].
     pub(super) fn impression_field(&mut self, name: &str) -> usize {
-        self.impression_fields.push(Field {
-            name: name.to_owned(),
-            values: Ids::from_one(),
-            rows: Vec::new(),
-        });
-        self.impression_fields.len() - 1
+        declared(&mut self.impression_fields, name)
     }
 
     /// Sets a field of the impression that was pushed last; empty = unknown.
@@ -244,7 +245,7 @@ impl LogBuilder {
         let row = self.impressions.as_ref().map_or(0, Vec::len).saturating_sub(1);
         let f = &mut self.impression_fields[field];
         let number = if value.is_empty() { 0 } else { f.values.number(value) };
-        put(&mut f.rows, row, number);
+        *slot(&mut f.rows, row) = number;
     }
 
     /// The log.

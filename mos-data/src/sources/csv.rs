@@ -9,7 +9,6 @@ use super::{
     builder::{Ids, LogBuilder},
     schema::{Column, Schema},
     table::{Layout, Row, Table},
-    task,
 };
 use crate::{Error, Event, Impression, Log, Result, TaskConfig, nearest_name};
 
@@ -53,8 +52,7 @@ impl Format for Csv {
     }
 
     fn task(&self) -> Result<TaskConfig> {
-        let schema = Schema::read(&self.schema)?;
-        Ok(task(schema.rule(), schema.sessions()))
+        Schema::read(&self.schema).map(|schema| schema.task())
     }
 }
 
@@ -129,6 +127,10 @@ pub(super) fn one_row(
     let (user, item, time) = (row.id(at.user)?, row.id(at.item)?, row.time(at.time, ticks)?);
     let rating = at.rating.map(|c| row.float(c)).transpose()?;
     let label = at.label.map(|c| row.label(c)).transpose()?;
+    // All is read before anything is kept, so that a refused row leaves nothing behind.
+    let clicked = label.is_none_or(|l| l > 0.5);
+    let of_clicks = |c: Option<usize>| c.filter(|_| clicked).map(|c| row.id(c)).transpose();
+    let (behaviour, session) = (of_clicks(at.behaviour)?, of_clicks(at.session)?);
     let (user, item) = (log.users.number(&user), log.items.number(&item));
     if let Some(c) = at.category {
         log.categorise(item, &row.text(c));
@@ -136,11 +138,9 @@ pub(super) fn one_row(
     if let (Some(label), Some(impressions)) = (label, &mut log.impressions) {
         impressions.push(Impression { user, item, time, label });
     }
-    if label.is_none_or(|l| l > 0.5) {
-        let behaviour = at.behaviour.map(|c| row.id(c)).transpose()?;
+    if clicked {
         // The builder refuses more than 255 kinds.
         let behaviour = behaviour.map_or(0, |b| log.behaviours.number(&b) as u8);
-        let session = at.session.map(|c| row.id(c)).transpose()?;
         let session = session.map(|s| u64::from(sessions.number(&s)));
         log.events.push(Event { user, item, time, behaviour, rating, session });
     }

@@ -66,8 +66,13 @@ impl Format for Ebnerd {
                     let message = format!("has {} times for {} articles", times.len(), articles.len());
                     return Err(row.fail(1, message, "one time for each article"));
                 }
-                for (time, article) in times.iter().zip(&articles) {
-                    let (time, item) = (row.time(1, time)?, log.items.number(article));
+                let times = times.iter().map(|t| row.time(1, t)).collect::<Result<Vec<i64>>>()?;
+                for (time, article) in times.into_iter().zip(&articles) {
+                    if article.is_empty() {
+                        log.drop_row("behaviours without an article");
+                        continue;
+                    }
+                    let item = log.items.number(article);
                     // The histories of the parts overlap.
                     if !known.insert((user, item, time)) {
                         log.drop_row("behaviours that stand in the histories twice");
@@ -90,7 +95,11 @@ impl Format for Ebnerd {
                     log.drop_row("pages without a list of clicks");
                     return Ok(());
                 }
-                for article in &shown {
+                clicked
+                    .iter()
+                    .filter(|c| !shown.contains(c))
+                    .for_each(|_| log.drop_row("clicks on articles that the page does not show"));
+                for article in shown.iter().filter(|a| !a.is_empty()) {
                     let (item, label) = (log.items.number(article), f32::from(clicked.contains(article)));
                     log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
                     for (field, at) in fields.iter().zip(4..) {

@@ -55,7 +55,10 @@ impl Files {
                 .map(|(name, _)| root.join(name))
                 .collect();
             for archive in archives {
-                members.extend(unzip(&archive)?);
+                // What was unpacked beside its archive is there once.
+                let packed = unzip(&archive)?;
+                let new: Vec<_> = packed.into_iter().filter(|member| !unpacked(member, &members)).collect();
+                members.extend(new);
             }
         } else {
             let mut start = [0; 4];
@@ -105,9 +108,12 @@ impl Files {
         names.iter().flat_map(|n| [(*n).to_owned(), format!("{n}.gz")]).find_map(|name| self.named(&name))
     }
 
-    /// Every file whose name (without folders) satisfies `wanted`, by name.
+    /// Every file whose name (without folders) satisfies `wanted`, by name; of `x` and `x.gz` the plain one.
     pub fn matching(&self, wanted: impl Fn(&str) -> bool) -> Vec<Member> {
-        let named = self.members.iter().filter(|(name, _)| wanted(name.rsplit('/').next().unwrap_or(name)));
+        let plain = |name: &str| {
+            name.strip_suffix(".gz").is_some_and(|plain| self.members.iter().any(|(known, _)| known == plain))
+        };
+        let named = self.members.iter().filter(|(name, _)| !plain(name) && wanted(base(name)));
         named.map(|(name, place)| self.member(name, place)).collect()
     }
 
@@ -130,6 +136,18 @@ impl Files {
         debug_assert!(self.single || path.starts_with(&self.root));
         Member { path, place: place.clone() }
     }
+}
+
+/// A name without folders.
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Whether a member of an archive lies among `known` unpacked: a file of its name and size.
+fn unpacked((name, place): &(String, Place), known: &[(String, Place)]) -> bool {
+    let Place::Zip { size, .. } = place else { return false };
+    let same = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.len() == *size);
+    known.iter().any(|(other, at)| base(other) == base(name) && matches!(at, Place::Disk(path) if same(path)))
 }
 
 /// Files below `folder`, two folders deep: published archives unpack into one or two.

@@ -75,7 +75,8 @@ impl Format for FuxiCtr {
 impl FuxiCtr {
     pub(super) fn log(&self, reading: &Reading, name: &str) -> Result<Log> {
         let map = FeatureMap::read(reading)?;
-        let files = PARTS.map(|(part, stem)| (part, file(reading, stem)));
+        let files = PARTS.into_iter().map(|(part, stem)| Ok((part, file(reading, stem)?)));
+        let files = files.collect::<Result<Vec<_>>>()?;
         let valid = files.iter().any(|(part, file)| *part == Part::Valid && file.is_some());
         let mut log = LogBuilder::new();
         log.impressions = Some(Vec::new());
@@ -134,15 +135,22 @@ impl FuxiCtr {
 }
 
 /// The file of a part: `train.csv`, `train_sample.csv`, `train.parquet`.
-fn file(reading: &Reading, stem: &str) -> Option<Member> {
+fn file(reading: &Reading, stem: &str) -> Result<Option<Member>> {
     let exact = [format!("{stem}.parquet"), format!("{stem}.csv")];
-    reading.files.find(&exact.each_ref().map(String::as_str)).or_else(|| {
-        let named = |name: &str| {
-            name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['_', '-']))
-                && [".csv", ".csv.gz", ".parquet"].iter().any(|end| name.ends_with(end))
-        };
-        reading.files.matching(named).into_iter().next()
-    })
+    let exact = reading.files.find(&exact.each_ref().map(String::as_str));
+    if exact.is_some() {
+        return Ok(exact);
+    }
+    let named = |name: &str| {
+        name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['_', '-']))
+            && [".csv", ".csv.gz", ".parquet"].iter().any(|end| name.ends_with(end))
+    };
+    let mut found = reading.files.matching(named);
+    if let [a, b, ..] = &found[..] {
+        let message = format!("{} and {} could both be read", a.name(), b.name());
+        return Err(Error::file(reading.files.root(), message, "leave one file for each part"));
+    }
+    Ok(found.pop())
 }
 
 fn split(cell: &str) -> Vec<String> {
@@ -273,14 +281,17 @@ impl Reader {
             history.iter().filter(|id| known(id)).map(|id| log.items.number(id)).collect();
         let list = &mut self.lists[user as usize];
         let end = join(list, &history).unwrap_or_else(|| {
-            log.drop_row("histories that do not continue those before of their user (appended)");
+            log.drop_row(
+                "histories that do not continue those before of their user (appended: what stands before may be later)",
+            );
             list.extend(&history);
             list.len()
         });
         let item = if known(&item) { log.items.number(&item) } else { 0 };
         if item != 0 {
             if let Some(c) = at.category {
-                log.categorise(item, &row.text(c));
+                let category = row.text(c);
+                log.categorise(item, if known(&category) { &category } else { "" });
             }
             for (c, attribute) in &at.attributes {
                 let value = row.text(*c);
@@ -308,6 +319,10 @@ fn is_history(name: &str) -> bool {
 fn join(list: &mut Vec<u32>, piece: &[u32]) -> Option<usize> {
     if piece.is_empty() {
         return Some(0);
+    }
+    // A history that was not cut is the beginning of the list, wherever its row stands in the file.
+    if list.starts_with(piece) {
+        return Some(piece.len());
     }
     // Most pieces are the end of the list, perhaps with something new behind it.
     let longest = piece.len().min(list.len());

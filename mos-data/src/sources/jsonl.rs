@@ -13,7 +13,6 @@ use super::{
     csv::{Places, one_row},
     schema::{Column, Schema},
     table::Table,
-    task,
 };
 use crate::{Error, Log, Result, TaskConfig};
 
@@ -44,8 +43,7 @@ impl Format for Jsonl {
     }
 
     fn task(&self) -> Result<TaskConfig> {
-        let schema = Schema::read(&self.schema)?;
-        Ok(task(schema.rule(), schema.sessions()))
+        Schema::read(&self.schema).map(|schema| schema.task())
     }
 }
 

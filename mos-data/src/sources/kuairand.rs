@@ -90,7 +90,13 @@ impl Format for KuaiRand {
 
 /// Reads what is known of the users; KuaiRec has the same file.
 pub(super) fn users(reading: &Reading, log: &mut LogBuilder) -> Result<()> {
-    for file in reading.files.matching(|name| name.starts_with("user_features") && !name.contains("_raw")) {
+    let mut files =
+        reading.files.matching(|name| name.starts_with("user_features") && !name.contains("_raw"));
+    if files.is_empty() {
+        // Beside a set that was given as one file.
+        files.extend(reading.files.find(&["user_features.csv"]));
+    }
+    for file in files {
         let mut table = Table::open(&file, HEADER)?;
         let id = table.column(&["user_id"])?;
         // Beside each count stands its range.

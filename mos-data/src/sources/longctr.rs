@@ -42,10 +42,9 @@ pub(super) fn read(reading: &Reading, name: &str) -> Result<Log> {
     log.published = Some(Vec::new());
     let lengths = histories(reading, &mut log)?;
     items(reading, &mut log)?;
-    let mut context = Context::default();
     for (part, file) in PARTS {
         let file = open(reading, &format!("{file}.parquet"))?;
-        shown(reading, &file, part, &lengths, &mut context, &mut log)?;
+        shown(reading, &file, part, &lengths, &mut log)?;
     }
     log.build(name, 1)
 }
@@ -142,29 +141,7 @@ fn describe(log: &mut LogBuilder, row: &Cells<'_>, item: u32, c: usize, many: bo
     }
 }
 
-/// Fields of the shown items, by the names of their columns.
-#[derive(Default)]
-struct Context(Vec<(String, usize)>);
-
-impl Context {
-    fn number(&mut self, name: &str, declare: impl FnOnce(&str) -> usize) -> usize {
-        let known = self.0.iter().find(|(known, _)| known == name).map(|(_, number)| *number);
-        known.unwrap_or_else(|| {
-            let number = declare(name);
-            self.0.push((name.to_owned(), number));
-            number
-        })
-    }
-}
-
-fn shown(
-    reading: &Reading,
-    file: &Member,
-    part: Part,
-    lengths: &[u32],
-    context: &mut Context,
-    log: &mut LogBuilder,
-) -> Result<()> {
+fn shown(reading: &Reading, file: &Member, part: Part, lengths: &[u32], log: &mut LogBuilder) -> Result<()> {
     let columns = Columns::open(file, 1)?;
     let label = LABELS.iter().find_map(|l| columns.find(l));
     let label = label.map_or_else(|| columns.places([LABELS[0]]).map(|[c]| c), Ok)?;
@@ -173,19 +150,17 @@ fn shown(
         .filter(|c| ![label, user, item, length].contains(c))
         .map(|c| {
             let many = columns.is_list(c);
-            let declare =
-                |name: &str| if many { log.attribute(name, true) } else { log.impression_field(name) };
-            (c, many, context.number(&columns.names()[c], declare))
+            let name = &columns.names()[c];
+            (c, many, if many { log.attribute(name, true) } else { log.impression_field(name) })
         })
         .collect();
     let wanted: Vec<usize> = (0..columns.names().len()).collect();
     columns.each(reading, &wanted, |row| {
         let clicked = row.label(label)?;
         let id = row.number_id(user)?;
-        let number = log.users.number(&id);
-        let Some(&most) = lengths.get(number as usize) else {
-            return Err(row.fail(user, "has no row in user_info", "are the files of one set?"));
-        };
+        let missing = || row.fail(user, "has no row in user_info", "are the files of one set?");
+        let number = log.users.find(&id).ok_or_else(missing)?;
+        let most = lengths[number as usize];
         let history = row.integer(length)?;
         let history = u32::try_from(history).ok().filter(|n| *n <= most).ok_or_else(|| {
             row.fail(

@@ -153,6 +153,11 @@ fn options<F: DeserializeOwned>(name: &str, value: &Value) -> Result<F> {
     serde_json::from_value(value.clone()).map_err(|e| Error::config("data", name, e))
 }
 
+/// The options with every one in place.
+fn complete<F: DeserializeOwned + Serialize>(name: &str, value: &Value) -> Result<Value> {
+    serde_json::to_value(options::<F>(name, value)?).map_err(|e| Error::config("data", name, e))
+}
+
 impl Known {
     const fn of<F: Format>() -> Self {
         Self {
@@ -164,17 +169,15 @@ impl Known {
                 let reading = Reading::tolerant(path, most)?;
                 let log = format.read(&reading);
                 let errors = reading.into_errors();
-                // Of what was left out the first says more than what came of it.
+                // What was left out says more than what came of it.
                 match log {
                     Ok(log) => Ok((log, errors)),
-                    Err(error) => Err(errors.into_iter().next().unwrap_or(error)),
+                    Err(error) if errors.is_empty() => Err(error),
+                    Err(_) => Err(Error::Rows(errors)),
                 }
             },
             task: |value, path| options::<F>(F::NAME, value)?.task_at(path),
-            complete: |value| {
-                serde_json::to_value(options::<F>(F::NAME, value)?)
-                    .map_err(|e| Error::config("data", F::NAME, e))
-            },
+            complete: |value| complete::<F>(F::NAME, value),
         }
     }
 
@@ -190,10 +193,7 @@ impl Known {
                 None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
             },
             task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
-            complete: |value| {
-                serde_json::to_value(options::<Synthetic>(Synthetic::NAME, value)?)
-                    .map_err(|e| Error::config("data", Synthetic::NAME, e))
-            },
+            complete: |value| complete::<Synthetic>(Synthetic::NAME, value),
         }
     }
 }
@@ -242,7 +242,8 @@ impl Source {
     /// Reads the log and leaves out up to `most` rows that cannot be read; returns their errors too.
     ///
     /// # Errors
-    /// The first error, where nothing can be made of the rest or there are more than `most`.
+    /// [`Error::Rows`], the errors so far, where nothing can be made of the rest or there are more than `most`; any other
+    /// error as it is.
     pub fn check(&self, most: usize) -> Result<(Log, Vec<Error>)> {
         let (known, options) = self.known()?;
         (known.load)(&options, self.path.as_deref(), most)

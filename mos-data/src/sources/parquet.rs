@@ -13,7 +13,6 @@ use super::{
     columns::Columns,
     csv::{Places, one_row},
     schema::Schema,
-    task,
 };
 use crate::{Impression, Log, Result, TaskConfig};
 
@@ -44,7 +43,6 @@ impl Format for Parquet {
     }
 
     fn task(&self) -> Result<TaskConfig> {
-        let schema = Schema::read(&self.schema)?;
-        Ok(task(schema.rule(), schema.sessions()))
+        Schema::read(&self.schema).map(|schema| schema.task())
     }
 }

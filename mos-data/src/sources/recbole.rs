@@ -108,18 +108,18 @@ impl RecBole {
         let [user, item, time] =
             [from.column(&self.user)?, from.column(&self.item)?, from.column(&self.time)?];
         let (rating, label) = (from.find(&self.rating), from.find(&self.label));
-        let others: Vec<usize> = (0..from.columns.len())
+        let fields: Vec<(usize, usize)> = (0..from.columns.len())
             .filter(|c| label.is_some() && ![user, item, time].contains(c) && from.token(*c))
+            .map(|c| (c, log.impression_field(&from.columns[c].0)))
             .collect();
-        let fields = context.get_or_insert_with(|| {
-            others.iter().map(|c| log.impression_field(&from.columns[*c].0)).collect()
-        });
-        if fields.len() != others.len() {
+        let mut numbers: Vec<usize> = fields.iter().map(|f| f.1).collect();
+        numbers.sort_unstable();
+        if *context.get_or_insert_with(|| numbers.clone()) != numbers {
             let message = "the parts have different columns";
             return Err(Error::file(
                 &from.file.path,
                 message,
-                "the first line of each part must be the same",
+                "the first line of each part must name the same ones",
             ));
         }
         from.table.each(reading, |row| {
@@ -130,7 +130,7 @@ impl RecBole {
             let (user, item) = (log.users.number(&user), log.items.number(&item));
             if let Some(label) = label {
                 log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
-                for (c, field) in others.iter().zip(fields.iter()) {
+                for (c, field) in &fields {
                     log.set_impression(*field, &row.text(*c));
                 }
                 if let Some(part) = part {
@@ -186,10 +186,8 @@ impl RecBole {
                     row.text(c).split_ascii_whitespace().map(str::parse).collect();
                 let numbers =
                     numbers.map_err(|_| row.fail(c, "is no list of numbers", "blanks between numbers"))?;
-                if !numbers.is_empty() {
-                    let hint = "all vectors have one width";
-                    log.set_content(item, &numbers).map_err(|message| row.fail(c, message, hint))?;
-                }
+                let hint = "all vectors have one width";
+                log.set_content(item, &numbers).map_err(|message| row.fail(c, message, hint))?;
             }
             Ok(())
         })

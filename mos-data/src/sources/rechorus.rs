@@ -41,11 +41,14 @@ impl Format for ReChorus {
                 [table.column(&["user_id"])?, table.column(&["item_id"])?, table.column(&["time"])?];
             let (label, negatives) = (table.find(&["label"]), table.find(&["neg_items"]));
             let others = if label.is_some() { features(&table, "c_") } else { Vec::new() };
-            let fields = context
-                .get_or_insert_with(|| others.iter().map(|(_, name)| log.impression_field(name)).collect());
-            if fields.len() != others.len() {
+            let fields: Vec<(usize, usize)> =
+                others.iter().map(|(c, name)| (*c, log.impression_field(name))).collect();
+            let mut numbers: Vec<usize> = fields.iter().map(|f| f.1).collect();
+            numbers.sort_unstable();
+            if *context.get_or_insert_with(|| numbers.clone()) != numbers {
                 let message = "the parts have different columns";
-                return Err(Error::file(&file.path, message, "the first line of each part must be the same"));
+                let hint = "the first line of each part must name the same ones";
+                return Err(Error::file(&file.path, message, hint));
             }
             table.each(reading, |row| {
                 let (user, item, time) = (row.id(user)?, row.id(item)?, row.time(time, 1)?);
@@ -53,7 +56,7 @@ impl Format for ReChorus {
                 let (user, item) = (log.users.number(&user), log.items.number(&item));
                 if let Some(label) = label {
                     log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
-                    for ((c, _), field) in others.iter().zip(fields.iter()) {
+                    for (c, field) in &fields {
                         log.set_impression(*field, &row.text(*c));
                     }
                     if let Some(part) = part {

@@ -46,12 +46,9 @@ impl Format for Retailrocket {
         }
         table.each(reading, |row| {
             let (user, item, time) = (row.number_id(user)?, row.number_id(item)?, row.time(time, 1000)?);
-            let behaviour = BEHAVIOURS
-                .iter()
-                .position(|b| *b == row.text(event))
-                .ok_or_else(|| row.fail(event, "is no event", "view, addtocart or transaction"))?;
+            let none = || row.fail(event, "is no event", "view, addtocart or transaction");
+            let behaviour = log.behaviours.find(&row.text(event)).ok_or_else(none)? as u8;
             let (user, item) = (log.users.number(&user), log.items.number(&item));
-            let behaviour = behaviour as u8 + 1;
             log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
             Ok(())
         })?;

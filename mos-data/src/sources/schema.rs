@@ -22,7 +22,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LabelRule, Result, Sessionizer};
+use crate::{Error, LabelRule, Result, Sessionizer, TaskConfig};
 
 /// A column by name or by number from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,11 @@ impl Schema {
     /// Sessions: the schema's column, else gaps of half an hour.
     pub fn sessions(&self) -> Sessionizer {
         if self.session.is_some() { Sessionizer::Given {} } else { Sessionizer::HALF_HOUR }
+    }
+
+    /// The task that goes with it.
+    pub(super) fn task(&self) -> TaskConfig {
+        super::task(self.rule(), self.sessions())
     }
 
     /// Ticks of one second.

@@ -94,12 +94,9 @@ impl Format for TaobaoAd {
                     log.drop_row("behaviours of users who saw no advertisement");
                     return Ok(());
                 };
-                let behaviour = BEHAVIOURS
-                    .iter()
-                    .position(|b| *b == row.text(tag))
-                    .ok_or_else(|| row.fail(tag, "is no behaviour", "pv, cart, fav or buy"))?;
+                let none = || row.fail(tag, "is no behaviour", "pv, cart, fav or buy");
+                let behaviour = log.behaviours.find(&row.text(tag)).ok_or_else(none)? as u8;
                 let (item, time) = (log.items.number(&row.number_id(category)?), row.time(time, 1)?);
-                let behaviour = behaviour as u8 + 1;
                 log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
                 Ok(())
             })?;

@@ -9,19 +9,22 @@ mod table;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 pub(crate) use self::writer::{BLOCK, StoreWriter, Whole};
+use sha2::{Digest as _, Sha256};
+
 use self::{
     manifest::{FeatureKind, Manifest},
     table::{Block, Kind, TableReader},
-    writer::{hash_of, part},
+    writer::part,
 };
 use crate::{
     Catalog, Content, Contexts, Error, FeatureValues, Impression, Interactions, ItemFeature, Log, Published,
-    Result, TaskConfig,
+    Result, TaskConfig, rng::hex,
 };
 
 const EVENTS: &str = "events.parquet";
@@ -59,6 +62,17 @@ pub struct UserBlock {
 }
 
 impl Store {
+    /// Refuses a place where [`Self::create`] would not write, before the work.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a folder that is there already.
+    pub fn check_new(folder: &Path) -> Result<()> {
+        if folder.exists() {
+            return Err(Error::file(folder, "is there already", "delete it, or name another folder"));
+        }
+        Ok(())
+    }
+
     /// Writes a log as the store `folder`, which is there when all of it is, and not before. `task` is what is predicted where
     /// nothing else is asked for.
     ///
@@ -102,6 +116,11 @@ impl Store {
         };
         let (events, impressions) = (open(EVENTS)?, open(IMPRESSIONS)?);
         Ok(Self { folder: folder.to_owned(), manifest, events, impressions })
+    }
+
+    /// Rows that were left out of the log, by reason.
+    pub fn dropped(&self) -> &BTreeMap<String, u64> {
+        &self.manifest.dropped
     }
 
     /// Name of the data set.
@@ -342,7 +361,9 @@ fn impressions_of(columns: &Block<'_>) -> Result<Vec<Impression>> {
 }
 
 fn hash_file(path: &Path) -> Result<String> {
-    std::fs::read(path).map(|bytes| hash_of(&bytes)).map_err(|e| Error::file(path, e, DAMAGED))
+    std::fs::read(path)
+        .map(|bytes| hex(Sha256::new_with_prefix(bytes)))
+        .map_err(|e| Error::file(path, e, DAMAGED))
 }
 
 impl UserBlock {

@@ -17,9 +17,8 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
+use super::DAMAGED;
 use crate::{Error, Result};
-
-const DAMAGED: &str = "the store is damaged: copy it again, or convert the source again";
 
 /// A column of a block.
 pub(super) type Column = (String, ArrayRef);

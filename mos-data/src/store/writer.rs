@@ -5,14 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
-
 use super::{
     UserBlock,
     manifest::{self, BlockEntry, Feature, FeatureKind, Manifest},
     table::{Column, Kind, TableReader, TableWriter, column},
 };
-use crate::{Catalog, Error, FeatureValues, Log, Part, Result, TaskConfig, log::LogHash, rng::hex};
+use crate::{Catalog, Error, FeatureValues, Log, Part, Result, Store, TaskConfig, log::LogHash};
 
 /// Events of a block, unless one user has more.
 pub(crate) const BLOCK: usize = 1 << 18;
@@ -67,11 +65,11 @@ impl StoreWriter {
     /// # Errors
     /// [`Error::File`] for a folder that is there already, or cannot be made.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        if folder.exists() {
-            return Err(Error::file(folder, "is there already", "delete it, or name another folder"));
-        }
+        Store::check_new(folder)?;
         let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let partial = folder.with_file_name(format!(".{name}.partial-{}", std::process::id()));
+        // Of a process of the same number that was killed.
+        let _stale = std::fs::remove_dir_all(&partial);
         std::fs::create_dir_all(&partial)
             .map_err(|e| Error::file(&partial, e, "check the path and its permissions"))?;
         Ok(Self {
@@ -290,12 +288,7 @@ impl UserBlock {
     pub(super) fn sha256(&self) -> String {
         let x = &self.interactions;
         let mut h = LogHash::default();
-        h.numbers(x.offsets().iter().map(|v| (*v as u64).to_le_bytes()));
-        h.numbers(x.items().iter().map(|v| v.to_le_bytes()));
-        h.numbers(x.times().iter().map(|v| v.to_le_bytes()));
-        h.numbers(x.behaviours().iter().map(|v| [*v]));
-        h.numbers(x.ratings().into_iter().flatten().map(|v| v.to_le_bytes()));
-        h.numbers(x.given_sessions().into_iter().flatten().map(|v| v.to_le_bytes()));
+        h.interactions(x);
         h.impressions(&self.impressions);
         h.numbers(self.rows.iter().map(|v| v.to_le_bytes()));
         h.published(self.published.as_deref().unwrap_or_default());
@@ -346,9 +339,4 @@ impl UserBlock {
 /// The part that a number stands for.
 pub(super) fn part(number: u8) -> Option<Part> {
     [Part::Train, Part::Valid, Part::Test].into_iter().find(|p| *p as u8 == number)
-}
-
-/// Hash of a file.
-pub(super) fn hash_of(bytes: &[u8]) -> String {
-    hex(Sha256::new_with_prefix(bytes))
 }
