@@ -191,7 +191,11 @@ fn shared_histories(model: &CtrModel) -> std::result::Result<(), String> {
             sessions: one.sessions.clone(),
             times: one.times.clone(),
         };
-        let targets: Vec<u32> = (0..12).chain([5, 0, 5]).collect();
+        let mut targets: Vec<u32> = (0..12).chain([5, 0, 5]).collect();
+        if length == 1 {
+            // More than one pass for encoders that copy the history.
+            targets = targets.repeat(5);
+        }
         let (time, copies) = (one.target_times[0], targets.len());
         let (shared, executed) =
             model.score_candidates(&history, &targets, time).map_err(|e| e.to_string())?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{bail, ensure};
 use mos_baselines::Registry;
-use mos_core::{Cost, CtrModel, Events, Input, Interest, Pass, Result, RowThemes, SequenceEncoder};
+use mos_core::{Cost, CtrModel, Input, Interest, Pass, Result, SequenceEncoder};
 use mos_data::{Batch, Dataset, History, Sample, prepare, sources::synthetic::SyntheticConfig};
 use serde::Serialize;
 
@@ -22,8 +22,8 @@ use crate::{
 const HISTORIES: usize = 16;
 /// Rows that a model may have to copy, one history for each candidate.
 const MOST_ROWS: usize = 20_000_000;
-/// Candidates lie in the second half of generated histories, so that these are at most this long.
-const LONGEST: usize = 45_000;
+/// Candidates lie in the second half of generated histories, of at most 100,000 behaviours.
+const LONGEST: usize = 44_991;
 
 /// The cost of scoring the candidates of one request, by part.
 #[derive(Clone, Debug, Serialize)]
@@ -103,10 +103,6 @@ impl SequenceEncoder for Watched {
 
     fn shares_histories(&self) -> bool {
         self.inner.shares_histories()
-    }
-
-    fn themes(&self, pass: &mut Pass<'_>, events: &Events) -> Option<RowThemes> {
-        self.inner.themes(pass, events)
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

@@ -192,7 +192,7 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
     if case.length == 0 || case.batch == 0 || case.repeats == 0 || case.items < 2 {
         bail!("lengths, batch and repeats must be at least 1, items at least 2");
     }
-    let one = Experiment { batch: case.batch, ..experiment.only(&case.encoder, &case.mixture, case.length) };
+    let one = experiment.only(&case.encoder, &case.mixture, case.length);
     one.check(registry)?;
     let Some(Row { spec, experiment: mut own, .. }) = one.rows()?.pop() else { bail!("no row to measure") };
     own.to_mut().batch = case.batch;

@@ -281,6 +281,30 @@ fn a_damaged_or_foreign_folder_is_named() {
 
 /// The example of the page on predicting.
 #[test]
+fn a_model_is_one_row_of_an_experiment_and_goes_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |out: &str| {
+        let tiny = ["data.generator.users=40", "epochs=1", "settings.din-none={ 'train.adam.lr' = 0.1 }"];
+        let sets = tiny.iter().flat_map(|set| ["--set", *set]);
+        let args = ["train", "--encoder", "mean", "--mixture", "none", "--out", out];
+        bench(folder.path()).args(args).args(sets).assert()
+    };
+    // Settings of other rows are no obstacle, as in the file that a search writes.
+    train("model").success();
+    // What stands beside the model is somebody's.
+    for name in ["model.old", "model.part"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("precious"), "").unwrap();
+    }
+    train("model").success();
+    assert!(["model.old", "model.part"].iter().all(|n| folder.path().join(n).join("precious").exists()));
+    // A place that cannot be used is refused before the training.
+    let refused = train("model.old").code(2);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("is in the way") && !said.contains("users"), "{said}");
+}
+
+#[test]
 fn the_documented_example_runs() {
     let folder = tempfile::tempdir().unwrap();
     trained(folder.path());

@@ -23,7 +23,9 @@ pub fn save<S: ::std::hash::BuildHasher>(
     metadata: HashMap<String, String, S>,
 ) -> Result<()> {
     model.check_prepared()?;
-    write(path, entries(model), metadata.into_iter().collect())
+    let weights = model.weights();
+    let tensors = shapes(model).zip(weights.values()).map(|((name, shape), values)| (name, shape, values));
+    write(path, tensors, metadata.into_iter().collect())
 }
 
 /// Reads weights into a model built from the same configuration, makes it ready for scoring, and returns the metadata.
@@ -32,8 +34,12 @@ pub fn save<S: ::std::hash::BuildHasher>(
 /// # Errors
 /// [`Error::Checkpoint`] when a name or shape is missing or differs; the model is then unchanged.
 pub fn load(model: &mut CtrModel, path: &Path) -> Result<HashMap<String, String>> {
-    let bytes = read(path)?;
-    let file = File::open(path, &bytes)?;
+    load_bytes(model, path, &read(path)?)
+}
+
+/// The same from the bytes of the file.
+pub(crate) fn load_bytes(model: &mut CtrModel, path: &Path, bytes: &[u8]) -> Result<HashMap<String, String>> {
+    let file = File::open(path, bytes)?;
     let weights = file.weights(model, "")?;
     model.moments_mut().flatten().for_each(|moment| moment.fill(0.0));
     model.set_step(0);

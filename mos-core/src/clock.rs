@@ -12,7 +12,7 @@ use std::{
 
 /// A stage of a training step or of scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Numbering of distinct items, embedding rows of targets and behaviours.
     Gather,
     /// Routing and gating, inside the encoder.
@@ -33,23 +33,23 @@ static NANOS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 /// Time of each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// See [`Stage::Gather`].
+    /// Numbering of distinct items, embedding rows of targets and behaviours.
     pub gather: Duration,
-    /// See [`Stage::Routing`].
+    /// Routing and gating.
     pub routing: Duration,
     /// The encoder without its routing.
     pub encoder: Duration,
-    /// See [`Stage::Head`].
+    /// The head.
     pub head: Duration,
-    /// See [`Stage::Backward`].
+    /// From the loss to the gradients.
     pub backward: Duration,
-    /// See [`Stage::Optimizer`].
+    /// Sums of gradients over shards, their norm, updates of weights and of encoders' own state.
     pub optimizer: Duration,
 }
 
 /// Runs from its start to its end for one stage.
 #[derive(Debug)]
-pub struct Running(Stage, Instant);
+pub(crate) struct Running(Stage, Instant);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -59,7 +59,7 @@ impl Drop for Running {
 }
 
 /// Starts the clock of a stage, which stops where the value is dropped; `None` while nobody measures.
-pub fn running(stage: Stage) -> Option<Running> {
+pub(crate) fn running(stage: Stage) -> Option<Running> {
     ON.load(Ordering::Relaxed).then(|| Running(stage, Instant::now()))
 }
 

@@ -157,6 +157,13 @@ pub struct Weights {
     pub(crate) tables: Vec<Vec<f32>>,
 }
 
+impl Weights {
+    /// All values, in the order of a checkpoint.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Vec<f32>> {
+        self.params.iter().chain(&self.buffers).chain(&self.tables)
+    }
+}
+
 /// Rows of a table and their gradients, from one shard.
 type ShardRows<'a> = (&'a [u32], &'a [f32]);
 
@@ -474,15 +481,13 @@ impl CtrModel {
     ) -> Result<(Vec<f32>, Cost)> {
         self.check_prepared()?;
         self.check_candidates(history, targets)?;
-        // Where the history is copied for each target, memory must not grow with their number.
-        let piece = if self.encoder.shares_histories() { targets.len().max(1) } else { 64 };
         let score = |targets: &[u32]| {
             let (index, events) = ItemIndex::of_candidates(history, targets, time);
             let mut pass = self.scoring_pass(&index);
             let (logits, cost) = cost::measure(|| self.forward(&mut pass, events));
             Ok((logits?.0.to_vec(), cost))
         };
-        let parts = targets.par_chunks(piece).map(score).collect::<Result<Vec<_>>>()?;
+        let parts = targets.par_chunks(self.piece()).map(score).collect::<Result<Vec<_>>>()?;
         let cost = parts.iter().map(|(_, cost)| *cost).sum();
         Ok((parts.into_iter().flat_map(|(scores, _)| scores).collect(), cost))
     }
@@ -494,10 +499,18 @@ impl CtrModel {
     pub fn stated_cost_of_candidates(&self, history: &History, targets: &[u32], time: i64) -> Result<Cost> {
         self.check_prepared()?;
         self.check_candidates(history, targets)?;
-        let (index, events) = ItemIndex::of_candidates(history, targets, time);
-        let mut pass = self.scoring_pass(&index);
-        let input = self.input(&mut pass, events);
-        Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(targets.len())))
+        let stated = |targets: &[u32]| -> Result<Cost> {
+            let (index, events) = ItemIndex::of_candidates(history, targets, time);
+            let mut pass = self.scoring_pass(&index);
+            let input = self.input(&mut pass, events);
+            Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(targets.len())))
+        };
+        targets.chunks(self.piece()).map(stated).sum()
+    }
+
+    /// Candidates of one pass: what is kept for each of them must not grow with their number.
+    fn piece(&self) -> usize {
+        if self.encoder.shares_histories() { 1024 } else { 64 }
     }
 
     fn scoring_pass<'a>(&'a self, index: &'a ItemIndex) -> Pass<'a> {

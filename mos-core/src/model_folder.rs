@@ -82,10 +82,7 @@ pub fn save(
     vocabulary: &Vocabulary,
     history: &HistoryRule,
 ) -> Result<()> {
-    let filled = || std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
-    if folder.file_name().is_none() || folder.is_file() || (!folder.join(MANIFEST).is_file() && filled()) {
-        return Err(refuse(folder, "something that is no model folder is in the way: name another folder"));
-    }
+    check_place(folder)?;
     let catalog = model.catalog();
     let part = beside(folder, "part");
     let _ = std::fs::remove_dir_all(&part);
@@ -122,6 +119,23 @@ pub fn save(
     Ok(())
 }
 
+/// Refuses a place that [`save`] would refuse, before the work, and makes the folder that it stands in.
+///
+/// # Errors
+/// [`Error::Checkpoint`] where something else is in the way, [`Error::Io`] for a folder that cannot be made.
+pub fn check_place(folder: &Path) -> Result<()> {
+    let filled = || std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
+    if folder.file_name().is_none() || folder.is_file() || (!folder.join(MANIFEST).is_file() && filled()) {
+        return Err(refuse(folder, "something that is no model folder is in the way: name another folder"));
+    }
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            std::fs::create_dir_all(parent).map_err(|e| io(parent, e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads a model folder.
 ///
 /// # Errors
@@ -153,22 +167,23 @@ pub fn load<E: EncoderSource>(folder: &Path, encoders: &E) -> Result<(CtrModel, 
     }
     let manifest: Manifest =
         serde_json::from_value(manifest).map_err(|e| refuse(&path, &format!("{e}: {DAMAGED}")))?;
-    for name in [WEIGHTS, VOCABULARY] {
+    // What is parsed is what was hashed.
+    let checked = |name: &str| -> Result<Vec<u8>> {
         let file = folder.join(name);
         let Some(wanted) = manifest.files.get(name) else {
             return Err(refuse(&path, &format!("does not name {name}: {DAMAGED}")));
         };
-        if sha256(&file)? != *wanted {
-            return Err(refuse(
-                &file,
-                &format!("is not the file that model.json was written with: {DAMAGED}"),
-            ));
+        let bytes = std::fs::read(&file).map_err(|e| io(&file, e))?;
+        if hex(Sha256::new_with_prefix(&bytes)) != *wanted {
+            let message = format!("is not the file that model.json was written with: {DAMAGED}");
+            return Err(refuse(&file, &message));
         }
-    }
+        Ok(bytes)
+    };
+    let (weights, packed) = (checked(WEIGHTS)?, checked(VOCABULARY)?);
     let path = folder.join(VOCABULARY);
     let mut text = Vec::new();
-    let file = std::fs::File::open(&path).map_err(|e| io(&path, e))?;
-    GzDecoder::new(file).read_to_end(&mut text).map_err(|e| io(&path, e))?;
+    GzDecoder::new(&packed[..]).read_to_end(&mut text).map_err(|e| io(&path, e))?;
     let Items::<Vocabulary> { vocabulary, categories, themes } =
         serde_json::from_slice(&text).map_err(|e| refuse(&path, &e))?;
     let rows = vocabulary.rows();
@@ -193,16 +208,17 @@ pub fn load<E: EncoderSource>(folder: &Path, encoders: &E) -> Result<(CtrModel, 
     let mut model =
         CtrModel::new(&manifest.model, &catalog, manifest.seed, |builder| encoders.build(builder, &spec))
             .map_err(|e| refuse(&path, &format!("{e}: was it written by a program with other plug-ins?")))?;
-    checkpoint::load(&mut model, &folder.join(WEIGHTS))?;
+    checkpoint::load_bytes(&mut model, &folder.join(WEIGHTS), &weights)?;
     Ok((model, vocabulary, manifest.history))
 }
 
 const DAMAGED: &str = "the folder is damaged, copy or write it again";
 
-/// A neighbour of `folder` with a name of its own.
+/// A neighbour of `folder` with a name that nobody else gives.
 fn beside(folder: &Path, ending: &str) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{ending}"));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    name.push(format!(".mos-{ending}"));
     folder.with_file_name(name)
 }
 

@@ -43,7 +43,9 @@ impl Default for Mamba4RecConfig {
 #[derive(Debug)]
 pub struct Mamba4Rec {
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    before: Vec<Layer>,
+    /// The last layer, of which only the newest row is read.
+    newest: Layer,
     dropout: f32,
 }
 
@@ -95,8 +97,9 @@ impl Mamba4Rec {
                 second_norm: LayerNorm::new(&mut at.at("second_norm"), width),
             }
         };
-        let layers = (0..layers).map(&mut layer).collect();
-        Ok(Self { norm: LayerNorm::new(&mut builder.at("norm"), width), layers, dropout })
+        let before = (0..layers - 1).map(&mut layer).collect();
+        let newest = layer(layers - 1);
+        Ok(Self { norm: LayerNorm::new(&mut builder.at("norm"), width), before, newest, dropout })
     }
 }
 
@@ -206,23 +209,20 @@ impl SequenceEncoder for Mamba4Rec {
         let offsets = &input.events.offsets;
         let x = pass.dropout(&input.rows, self.dropout);
         let mut x = self.norm.forward(pass, &x);
-        let deep = self.layers.len() > 1;
-        // The constructor refuses less than one layer.
-        let Some((newest, before)) = self.layers.split_last() else { return Ok(Interest::one(x)) };
-        for layer in before {
+        for layer in &self.before {
             let seen = layer.block.forward(pass, &x, offsets);
             let seen = pass.dropout(&seen, self.dropout);
             let seen = ops::add(&mut pass.tape, &seen, &x);
             x = layer.rest(pass, &seen, self.dropout);
         }
         let (last, slots) = newest_rows(offsets);
-        let seen = newest.block.forward_last(pass, &x, offsets, &last);
+        let seen = self.newest.block.forward_last(pass, &x, offsets, &last);
         let mut seen = pass.dropout(&seen, self.dropout);
-        if deep {
+        if !self.before.is_empty() {
             let x = ops::gather_rows(&mut pass.tape, &x, &last);
             seen = ops::add(&mut pass.tape, &seen, &x);
         }
-        let out = newest.rest(pass, &seen, self.dropout);
+        let out = self.newest.rest(pass, &seen, self.dropout);
         let out = ops::scatter_rows(&mut pass.tape, &out, &slots, offsets.segments());
         Ok(Interest::one(input.for_samples(&mut pass.tape, &out)))
     }
@@ -238,12 +238,10 @@ impl SequenceEncoder for Mamba4Rec {
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (n, read) = (input.rows.rows(), newest_rows(&input.events.offsets).0.len());
         let all = |l: &Layer, rows: usize| l.block.macs(rows) + l.up.macs(rows) + l.down.macs(rows);
-        let published: usize = self.layers.iter().map(|l| all(l, n)).sum();
-        let saved: usize = self
-            .layers
-            .last()
-            .map_or(0, |l| all(l, n) - (l.block.last_macs(n, read) + l.up.macs(read) + l.down.macs(read)));
-        Ok(Cost::folded(published - saved, published))
+        let Layer { block, up, down, .. } = &self.newest;
+        let before: usize = self.before.iter().map(|l| all(l, n)).sum();
+        let newest = block.last_macs(n, read) + up.macs(read) + down.macs(read);
+        Ok(Cost::folded(before + newest, before + all(&self.newest, n)))
     }
 }
 

@@ -40,15 +40,13 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn work(args: &TrainArgs, registry: &Registry) -> anyhow::Result<()> {
-    let mut experiment = Experiment::read(args.config.as_deref(), &args.with, &args.set)?;
-    (experiment.encoders, experiment.mixtures) = (vec![args.encoder.clone()], vec![args.mixture.clone()]);
-    experiment.seeds.splice(.., args.seed.or(experiment.seeds.first().copied()));
-    (experiment.controls, experiment.lengths) = (false, Vec::new());
+    let read = Experiment::read(args.config.as_deref(), &args.with, &args.set)?;
+    let mut experiment = read.only(&args.encoder, &args.mixture, read.max_length);
+    experiment.seeds.splice(.., args.seed.or(read.seeds.first().copied()));
+    experiment.controls = false;
     experiment.check(registry)?;
     let Some(row) = experiment.rows()?.pop() else { bail!("there is nothing to train") };
-    if args.out.is_file() {
-        bail!("{}: a file is in the way", args.out.display());
-    }
+    mos_core::model_folder::check_place(&args.out)?;
     let (data, held_out) = experiment.load()?;
     eprint!("{}", data.card);
     let (spec, own) = (row.spec, row.experiment);

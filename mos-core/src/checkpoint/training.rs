@@ -34,7 +34,7 @@ pub fn save<S: ::std::hash::BuildHasher>(
     let now = model.weights();
     let mut tensors: Vec<(String, Vec<usize>, &Vec<f32>)> = Vec::new();
     for (prefix, weights) in [("", Some(&now)), (BEST, best)] {
-        let values = weights.into_iter().flat_map(|w| w.params.iter().chain(&w.buffers).chain(&w.tables));
+        let values = weights.into_iter().flat_map(Weights::values);
         tensors.extend(
             shapes(model).zip(values).map(|((name, shape), v)| (format!("{prefix}{name}"), shape, v)),
         );
