@@ -6,8 +6,8 @@ use anyhow::Context as _;
 
 use crate::{
     report::RunFiles,
-    results::{Cell, Results, RunRecord},
-    stats::{Paired, holm, paired_t, t_interval},
+    results::{Cell, Metric, Results},
+    stats::{Paired, correct, paired_t, t_interval},
     tables::{Table, interval, mixture, paired},
 };
 
@@ -79,7 +79,6 @@ fn origins(a: &RunFiles, b: &RunFiles) -> Table {
 
 /// AUC and gAUC of every cell in either run; differences B - A over the seeds that both have.
 fn cells(a: &Results, b: &Results) -> Table {
-    type Metric = fn(&RunRecord) -> Option<f64>;
     let metrics: [Metric; 2] = [|r| r.auc, |r| r.gauc];
     let find = |r: &'_ Results, cell: &Cell| {
         let key = |c: &Cell| (c.encoder.clone(), c.mixture.clone(), c.max_length);
@@ -92,8 +91,7 @@ fn cells(a: &Results, b: &Results) -> Table {
             .iter()
             .map(|(x, y)| if comparable { over_common_seeds(x, y, metric) } else { None })
             .collect();
-        let corrected = holm(&all.iter().flatten().filter_map(|d| d.p).collect::<Vec<_>>());
-        all.iter_mut().flatten().filter_map(|d| d.p.as_mut()).zip(corrected).for_each(|(p, c)| *p = c);
+        correct(&mut all);
         all
     });
     let own = |cell: Option<&Cell>, metric: Metric| -> String {
@@ -140,7 +138,7 @@ fn cells(a: &Results, b: &Results) -> Table {
 }
 
 /// B - A over the seeds that both cells have; `None` without one, or where a value is undefined.
-fn over_common_seeds(a: &Cell, b: &Cell, metric: fn(&RunRecord) -> Option<f64>) -> Option<Paired> {
+fn over_common_seeds(a: &Cell, b: &Cell, metric: Metric) -> Option<Paired> {
     let pairs = a.runs.iter().filter_map(|x| Some((x, b.runs.iter().find(|y| y.seed == x.seed)?)));
     let values = pairs.map(|(x, y)| Some((metric(x)?, metric(y)?))).collect::<Option<Vec<_>>>()?;
     let (x, y): (Vec<f64>, Vec<f64>) = values.into_iter().unzip();

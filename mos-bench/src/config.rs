@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -312,7 +312,12 @@ impl Experiment {
             let near = nearest_name(name, names.iter().map(String::as_str)).unwrap_or_default();
             bail!("settings.{name}: no such row; did you mean {near}?");
         }
+        let mut files = BTreeSet::new();
         for Row { mixture, spec, experiment } in self.rows()? {
+            let file = self.training(&spec.encoder, &mixture, experiment.max_length);
+            if !files.insert(file.clone()) {
+                bail!("variants.{mixture}: two rows would have the files {file}; give it another name");
+            }
             experiment.model.check()?;
             experiment.train.check()?;
             registry.check(&spec).with_context(|| format!("{} x {mixture}", spec.encoder))?;
@@ -335,13 +340,16 @@ impl Experiment {
             if left > 0 {
                 let what = "validation and test samples left out for a quick look".to_owned();
                 data.card.dropped.insert(what, left as u64);
+                data.split_sha256 = data.splits.sha256();
             }
         }
         let parts = [&data.splits.train, &data.splits.valid, &data.splits.test];
-        let long = parts.into_iter().flatten().filter(|s| s.end as usize > self.max_length).count();
-        if long > 0 {
-            let what = format!("samples whose history is cut to its last {} behaviours", self.max_length);
-            data.card.dropped.insert(what, long as u64);
+        for length in self.lengths.iter().chain([&self.max_length]) {
+            let long = parts.into_iter().flatten().filter(|s| s.end as usize > *length).count();
+            if long > 0 {
+                let what = format!("samples whose history is cut to its last {length} behaviours");
+                data.card.dropped.insert(what, long as u64);
+            }
         }
         let samples = std::mem::take(&mut data.splits.test);
         let seen = data.seen_in_training();
@@ -382,6 +390,19 @@ impl Experiment {
         all
     }
 
+    /// This experiment as it is for a row.
+    ///
+    /// # Errors
+    /// Settings of the row that do not fit the experiment.
+    pub fn own(&self, encoder: &str, mixture: &str) -> anyhow::Result<Cow<'_, Self>> {
+        let settings = self.own_settings(encoder, mixture);
+        if settings.is_empty() {
+            return Ok(Cow::Borrowed(self));
+        }
+        let place = || format!("settings of {encoder} x {mixture}");
+        with(self, &settings).with_context(place).map(Cow::Owned)
+    }
+
     /// This experiment with one row alone, and histories of `length`.
     #[must_use]
     pub fn only(&self, encoder: &str, mixture: &str, length: usize) -> Self {
@@ -405,13 +426,7 @@ impl Experiment {
     pub fn rows(&self) -> anyhow::Result<Vec<Row<'_>>> {
         let mut rows = Vec::new();
         for (encoder, mixture) in self.pairs() {
-            let settings = self.own_settings(encoder, mixture);
-            let own = if settings.is_empty() {
-                Cow::Borrowed(self)
-            } else {
-                let place = || format!("settings of {encoder} x {mixture}");
-                Cow::Owned(with(self, &settings).with_context(place)?)
-            };
+            let own = self.own(encoder, mixture)?;
             let others = self.lengths.iter().copied().filter(|l| *l != self.max_length);
             for length in others.chain([self.max_length]) {
                 let mut experiment = own.clone();

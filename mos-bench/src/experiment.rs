@@ -1,7 +1,6 @@
 //! The grid of an experiment: every row with every seed, trained side by side into a run folder, and what it amounts to.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
@@ -12,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use mos_baselines::{Registry, Spec};
+use mos_baselines::Registry;
 use mos_data::{Dataset, Sample};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -25,7 +24,6 @@ use crate::{
     progress::Progress,
     results::{Cell, DataRecord, Results, Speed},
     routing::{self, RoutingRecord},
-    settings::Settings,
     stats::{bootstrap_users, resamples},
     tables,
     train::{Trial, View, columns, test_record},
@@ -172,11 +170,7 @@ impl<'a> Grid<'a> {
                 None => open.push(job),
             }
         }
-        if others.iter().any(|c| c != COMMIT || c == "unknown" || c.ends_with("-dirty")) {
-            let warning = format!("warning: some trainings were made by commit {others:?}, this is {COMMIT}");
-            folder.log().note(&warning);
-            eprintln!("{warning}");
-        }
+        warn_of_others(folder, &others);
         folder.keep_test(self.data, self.held_out)?;
         folder.log().note(&format!("{} trainings to do", open.len()));
         self.train_all(&open, folder, quiet)
@@ -184,38 +178,14 @@ impl<'a> Grid<'a> {
 
     /// Works through the jobs with one thread each, as many at a time as there are threads.
     fn train_all(&self, jobs: &[Job<'_>], folder: &Folder, quiet: bool) -> anyhow::Result<()> {
-        let workers = rayon::current_num_threads().min(jobs.len());
-        let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
         let total = jobs.iter().map(|j| j.trial().validations()).sum();
         let progress = Progress::new("training", total, quiet);
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-        let stop = || failed.lock().is_ok_and(|f| f.is_some());
-        let work = || -> anyhow::Result<()> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if stop() {
-                    break;
-                }
-                progress.at(job.to_string());
-                let train = || self.train_one(*job, folder, &progress, &stop);
-                if !pool.install(train).with_context(|| job.to_string())? {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    if let (Err(error), Ok(mut failed)) = (work(), failed.lock()) {
-                        failed.get_or_insert(error);
-                    }
-                });
-            }
-        });
+        side_by_side(jobs, |job, stop| {
+            progress.at(job.to_string());
+            self.train_one(*job, folder, &progress, stop).with_context(|| job.to_string())
+        })?;
         progress.finish();
-        failed.into_inner().unwrap_or_default().map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Trains and tests one; whether it was finished, and not stopped.
@@ -231,6 +201,7 @@ impl<'a> Grid<'a> {
         let mut done = training.validations().len() as u64;
         if done > 0 {
             folder.log().note(&format!("{job} goes on after {done} validations"));
+            warn_of_others(folder, &training.commits());
         }
         progress.add(done);
         folder.keep_validations(&name, job.seed, &job.lines(training.validations())?)?;
@@ -348,15 +319,10 @@ impl<'a> Grid<'a> {
         for (row, speed) in self.rows.iter().zip(speeds) {
             let runs = self.jobs_of(row).filter_map(|job| records.get(&(job.name(), job.seed)));
             let runs = runs.map(|finished| finished.record.clone()).collect();
-            let full = row.trial.view == View::Full;
             cells.push(Cell {
                 max_length: row.trial.experiment.max_length,
                 variant: experiment.variants.get(&row.mixture).cloned(),
-                settings: if full {
-                    experiment.own_settings(&row.encoder, &row.mixture)
-                } else {
-                    Settings::new()
-                },
+                settings: experiment.own_settings(&row.trial.spec.encoder, &row.mixture),
                 ..Cell::new(&row.encoder, &row.mixture, runs, *speed)
             });
         }
@@ -417,6 +383,47 @@ impl<'a> Grid<'a> {
     }
 }
 
+/// Says so where trainings were made by another build than this one.
+fn warn_of_others(folder: &Folder, commits: &BTreeSet<String>) {
+    if commits.iter().any(|c| c != COMMIT || c == "unknown" || c.ends_with("-dirty")) {
+        let warning = format!("warning: some trainings were made by commit {commits:?}, this is {COMMIT}");
+        folder.log().note(&warning);
+        eprintln!("{warning}");
+    }
+}
+
+/// Works through jobs with one thread each, as many at a time as there are threads, until one fails. `work` may ask whether
+/// another has failed, and returns whether to go on.
+pub(crate) fn side_by_side<T: Sync>(
+    jobs: &[T],
+    work: impl Fn(&T, &(dyn Fn() -> bool + Sync)) -> anyhow::Result<bool> + Sync,
+) -> anyhow::Result<()> {
+    let workers = rayon::current_num_threads().min(jobs.len());
+    let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+    let stop = || failed.lock().is_ok_and(|f| f.is_some());
+    let run = || -> anyhow::Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop() || !pool.install(|| work(job, &stop))? {
+                break;
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                if let (Err(error), Ok(mut failed)) = (run(), failed.lock()) {
+                    failed.get_or_insert(error);
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_default().map_or(Ok(()), Err)
+}
+
 /// Every row that is trained.
 fn trials<'a>(
     experiment: &'a Experiment,
@@ -437,9 +444,9 @@ fn trials<'a>(
         for (name, encoder, view) in
             [("target_only", "mean", View::Dropped), ("shuffled_history", twin.as_str(), View::Shuffled)]
         {
-            let encoder_options = experiment.options.get(encoder).cloned().unwrap_or_default();
-            let spec = Spec { encoder_options, ..Spec::new(encoder, "none") };
-            let trial = Trial { experiment: Cow::Borrowed(experiment), registry, data, spec, view };
+            let own = experiment.own(encoder, "none")?;
+            let spec = own.spec(encoder, "none");
+            let trial = Trial { experiment: own, registry, data, spec, view };
             out.push(Trained { encoder: name.into(), mixture: "none".into(), trial });
         }
     }
@@ -470,15 +477,16 @@ fn compare_users(
             cell.runs.iter().map(|r| folder.scores(&name, r.seed)).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(scores.iter().map(|s| GroupedAuc::new(s, &labels, &users)).collect())
     };
-    let mut plain: Option<(String, usize, Option<Vec<GroupedAuc>>)> = None;
+    let mut plain: BTreeMap<(String, usize), Option<Vec<GroupedAuc>>> = BTreeMap::new();
     for at in 0..results.cells.len() {
         let cell = &results.cells[at];
         let base = results.beside(cell, "none");
         let Some(base) = base.filter(|_| cell.mixture != "none") else { continue };
-        if plain.as_ref().is_none_or(|(encoder, n, _)| (encoder, *n) != (&base.encoder, base.max_length)) {
-            plain = Some((base.encoder.clone(), base.max_length, runs(base)?));
+        let key = (base.encoder.clone(), base.max_length);
+        if !plain.contains_key(&key) {
+            plain.insert(key.clone(), runs(base)?);
         }
-        if let (Some((_, _, Some(base))), Some(runs)) = (&plain, runs(cell)?) {
+        if let (Some(base), Some(runs)) = (&plain[&key], runs(cell)?) {
             results.cells[at].delta_auc_users = bootstrap_users(&runs, base, &draws);
         }
     }

@@ -173,7 +173,7 @@ impl Folder {
     /// Takes back what [`Self::create`] made, before anything was trained. A run that is resumed keeps what it has.
     pub fn discard(self) {
         if self.fresh {
-            for file in [CONFIG, "shard.txt", "log.txt", "env.json", ".lock"] {
+            for file in [CONFIG, "shard.txt", "log.txt", "env.json", "trials.jsonl", ".lock"] {
                 let _ = std::fs::remove_file(self.path.join(file));
             }
         }
@@ -341,9 +341,7 @@ impl Folder {
         if (&finished.data_sha256, &finished.split_sha256) != (&data.sha256, &data.split_sha256) {
             bail!("{place}: was trained on other data; start a new run");
         }
-        let scores = self.path.join(format!("trainings/{name}-{seed}.f32"));
-        let bytes = std::fs::read(&scores).with_context(|| scores.display().to_string())?;
-        if sha256(&bytes) != finished.scores_sha256 {
+        if sha256(&self.score_bytes(name, seed)?) != finished.scores_sha256 {
             bail!("{place}: its scores are damaged; delete it to train this again");
         }
         // A process that ended between the two.
@@ -370,9 +368,17 @@ impl Folder {
     /// # Errors
     /// The file system's.
     pub fn scores(&self, name: &str, seed: u64) -> anyhow::Result<Vec<f32>> {
-        let path = self.path.join(format!("trainings/{name}-{seed}.f32"));
-        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let bytes = self.score_bytes(name, seed)?;
         Ok(bytes.chunks(4).filter_map(|b| Some(f32::from_le_bytes(b.try_into().ok()?))).collect())
+    }
+
+    /// The same as they lie there.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn score_bytes(&self, name: &str, seed: u64) -> anyhow::Result<Vec<u8>> {
+        let path = self.path.join(format!("trainings/{name}-{seed}.f32"));
+        std::fs::read(&path).with_context(|| path.display().to_string())
     }
 
     /// Copies a finished training of another folder, its record last.

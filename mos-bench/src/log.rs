@@ -1,4 +1,4 @@
-//! What a run says: a line of `log.txt`, and the same on standard error unless it is to be quiet.
+//! What a run says in `log.txt`, a line each.
 
 use std::{
     fs::File,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Variant,
     settings::Settings,
-    stats::{Interval, Paired, holm, paired_t, t_interval},
+    stats::{Interval, Paired, correct, paired_t, t_interval},
     stopping::{Ended, Stopping},
 };
 
@@ -177,7 +177,8 @@ pub struct Results {
     pub cells: Vec<Cell>,
 }
 
-type Metric = fn(&RunRecord) -> Option<f64>;
+/// A metric of a training.
+pub type Metric = fn(&RunRecord) -> Option<f64>;
 
 impl Cell {
     /// A row from its runs; comparisons come with [`Results::compare`].
@@ -215,6 +216,12 @@ impl Cell {
         }
     }
 
+    /// Difference of a metric to another row of the same seeds, paired over them; p not corrected.
+    pub fn against(&self, base: &Self, metric: Metric) -> Option<Paired> {
+        let values = |cell: &Self| cell.runs.iter().map(metric).collect::<Option<Vec<f64>>>();
+        paired_t(&values(self)?, &values(base)?)
+    }
+
     /// Whether a run failed to learn (AUC below 0.55 or undefined, or training that left the finite numbers): shown, never
     /// dropped. Controls that never learn do not fail at it.
     pub fn collapsed(&self) -> bool {
@@ -235,18 +242,12 @@ impl Results {
     /// Fills the paired differences, with Holm's correction over the table, metric by metric.
     pub fn compare(&mut self) {
         let against = |base: &str, metric: Metric| -> Vec<Option<Paired>> {
-            let values = |cell: &Cell| cell.runs.iter().map(metric).collect::<Option<Vec<f64>>>();
-            let mut out: Vec<Option<Paired>> = self
-                .cells
-                .iter()
-                .map(|cell| {
-                    let plain = self.beside(cell, base)?;
-                    (cell.mixture != base).then(|| paired_t(&values(cell)?, &values(plain)?))?
-                })
-                .collect();
-            let tested = || out.iter().flatten().filter_map(|d| d.p);
-            let corrected = holm(&tested().collect::<Vec<_>>());
-            out.iter_mut().flatten().filter_map(|d| d.p.as_mut()).zip(corrected).for_each(|(d, p)| *d = p);
+            let compared = self.cells.iter().map(|cell| {
+                let plain = self.beside(cell, base).filter(|_| cell.mixture != base)?;
+                cell.against(plain, metric)
+            });
+            let mut out: Vec<Option<Paired>> = compared.collect();
+            correct(&mut out);
             out
         };
         let plain = (against("none", |r| r.auc), against("none", |r| r.gauc));

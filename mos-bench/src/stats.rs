@@ -103,6 +103,12 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     out
 }
 
+/// Holm's correction over all of these that have a p value.
+pub fn correct(all: &mut [Option<Paired>]) {
+    let p = holm(&all.iter().flatten().filter_map(|d| d.p).collect::<Vec<_>>());
+    all.iter_mut().flatten().filter_map(|d| d.p.as_mut()).zip(p).for_each(|(d, p)| *d = p);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -131,11 +131,12 @@ impl<'a> Training<'a> {
         let x = &*self.trial.experiment;
         let (per_epoch, every) = (self.trial.steps_per_epoch(), self.trial.every());
         let total = per_epoch * x.epochs as u64;
-        if self.ended.is_none() && self.state.stopper.stops(x.patience) {
-            self.ended = Some(Ended::Patience);
-        }
+        // What has done all of its epochs was not stopped.
         if self.ended.is_none() && self.model.step() >= total {
             self.ended = Some(Ended::Epochs);
+        }
+        if self.ended.is_none() && self.state.stopper.stops(x.patience) {
+            self.ended = Some(Ended::Patience);
         }
         if self.ended.is_some() {
             return Ok(None);
@@ -238,7 +239,8 @@ impl<'a> Training<'a> {
         Fitted { model: self.model, seed: self.seed, best, stopping, trouble, commits, seconds }
     }
 
-    fn commits(&self) -> BTreeSet<String> {
+    /// The commits of the programs that worked on it, this one among them.
+    pub(crate) fn commits(&self) -> BTreeSet<String> {
         self.state.commits.iter().cloned().chain([COMMIT.to_owned()]).collect()
     }
 

@@ -9,10 +9,7 @@ use std::{
     fmt::Write as _,
     io::Write as _,
     path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -24,6 +21,7 @@ use serde_json::Value;
 
 use crate::{
     config::{Experiment, Row},
+    experiment::side_by_side,
     folder::Folder,
     progress::Progress,
     settings::{Settings, plain, with},
@@ -134,7 +132,7 @@ impl Tune {
             }
         }
         for Row { mixture, spec, experiment: own } in experiment.rows()? {
-            for trial in 0..self.trials.min(2) as u64 {
+            for trial in 0..self.trials as u64 {
                 let settings = self.settings(experiment, &spec.encoder, &mixture, trial);
                 let place = || format!("tune.space, {} x {mixture}", spec.encoder);
                 let tried = with(&own, &settings).with_context(place)?;
@@ -243,71 +241,44 @@ pub fn search(
     let lines = all.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     folder.write(TRIALS, lines.iter().flat_map(|l| [l, "\n"]).collect::<String>().as_bytes())?;
     let file = std::fs::OpenOptions::new().append(true).open(&path).context(path.display().to_string())?;
-    let (file, found, failed) = (Mutex::new(file), Mutex::new(Vec::new()), Mutex::new(None));
+    let kept = Mutex::new((file, Vec::new()));
     let progress = Progress::new("trials", jobs.len() as u64, false);
-    let workers = rayon::current_num_threads().min(jobs.len());
-    let threads = rayon::current_num_threads().checked_div(workers).unwrap_or(1).max(1);
-    let next = AtomicUsize::new(0);
-    let work = || -> anyhow::Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        while let Some((encoder, mixture, trial, settings, own)) =
-            jobs.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            if failed.lock().is_ok_and(|f: std::sync::MutexGuard<'_, Option<anyhow::Error>>| f.is_some()) {
-                break;
-            }
-            progress.at(format!("{encoder}-{mixture} trial {trial}"));
-            let started = std::time::Instant::now();
-            let spec = own.spec(encoder, mixture);
-            let subject =
-                Trial { experiment: std::borrow::Cow::Borrowed(own), registry, data, spec, view: View::Full };
-            let (mut valid, mut failure) = (Vec::new(), None);
-            for seed in &tune.seeds {
-                match pool.install(|| subject.fit(*seed, &|| true)) {
-                    Ok(fitted) => {
-                        let trouble = fitted.as_ref().and_then(|f| f.trouble());
-                        failure = trouble.map(ToString::to_string).or(failure);
-                        valid.push(fitted.filter(|f| f.trouble().is_none()).and_then(|f| f.best().0));
-                    }
-                    Err(error) => bail!("{encoder} x {mixture}, trial {trial}: {error}"),
-                }
-            }
-            let known: Option<Vec<f64>> = valid.iter().copied().collect();
-            let tried = Tried {
-                encoder: encoder.clone(),
-                mixture: mixture.clone(),
-                trial: *trial,
-                split_sha256: data.split_sha256.clone(),
-                settings: settings.clone(),
-                seeds: tune.seeds.clone(),
-                score: known.map(|v| v.iter().sum::<f64>() / v.len() as f64),
-                valid,
-                failed: failure,
-                seconds: started.elapsed().as_secs_f64(),
-            };
-            let line = serde_json::to_string(&tried)? + "\n";
-            if let (Ok(mut file), Ok(mut found)) = (file.lock(), found.lock()) {
-                file.write_all(line.as_bytes()).context(TRIALS)?;
-                found.push(tried);
-            }
-            progress.add(1);
+    side_by_side(&jobs, |(encoder, mixture, trial, settings, own), stop| {
+        progress.at(format!("{encoder}-{mixture} trial {trial}"));
+        let started = std::time::Instant::now();
+        let spec = own.spec(encoder, mixture);
+        let subject =
+            Trial { experiment: std::borrow::Cow::Borrowed(own), registry, data, spec, view: View::Full };
+        let (mut valid, mut failure) = (Vec::new(), None);
+        for seed in &tune.seeds {
+            let fitted = subject.fit(*seed, &|| !stop());
+            let place = || format!("{encoder} x {mixture}, trial {trial}");
+            let Some(fitted) = fitted.with_context(place)? else { return Ok(false) };
+            failure = fitted.trouble().map(ToString::to_string).or(failure);
+            valid.push(fitted.best().0.filter(|_| fitted.trouble().is_none()));
         }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                if let (Err(error), Ok(mut failed)) = (work(), failed.lock()) {
-                    failed.get_or_insert(error);
-                }
-            });
-        }
-    });
+        let known: Option<Vec<f64>> = valid.iter().copied().collect();
+        let tried = Tried {
+            encoder: encoder.clone(),
+            mixture: mixture.clone(),
+            trial: *trial,
+            split_sha256: data.split_sha256.clone(),
+            settings: settings.clone(),
+            seeds: tune.seeds.clone(),
+            score: known.map(|v| v.iter().sum::<f64>() / v.len() as f64),
+            valid,
+            failed: failure,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        let line = serde_json::to_string(&tried)? + "\n";
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0.write_all(line.as_bytes()).context(TRIALS)?;
+        kept.1.push(tried);
+        progress.add(1);
+        Ok(true)
+    })?;
     progress.finish();
-    if let Ok(Some(error)) = failed.into_inner() {
-        return Err(error);
-    }
-    all.extend(found.into_inner().unwrap_or_default());
+    all.extend(kept.into_inner().unwrap_or_else(PoisonError::into_inner).1);
     all.retain(|t| t.trial < tune.trials as u64);
     let place = |t: &Tried| {
         let at = |names: &[String], name: &String| names.iter().position(|n| n == name);
@@ -357,7 +328,7 @@ pub fn best_settings(experiment: &Experiment, tune: &Tune, trials: &[Tried]) -> 
                 let (score, trial) = (best.score.unwrap_or_default(), best.trial);
                 let start = of[0].score.map_or("none".into(), |s| format!("{s:.4}"));
                 let _ = writeln!(out, "\n# {score:.4} in trial {trial}; as it stood: {start}");
-                let _ = writeln!(out, "[settings.{name}]");
+                let _ = writeln!(out, "[settings.{name:?}]");
                 // What the row had of its own before stays, where the trial changed nothing of it.
                 let mut all = experiment.own_settings(&of[0].encoder, &of[0].mixture);
                 all.extend(best.settings.clone());

@@ -14,7 +14,7 @@ use crate::{
     folder::{Folder, sha256, test_csv},
     results::{Results, RunRecord},
     routing,
-    stopping::Stopper,
+    stopping::{Ended, Stopper, Stopping},
     train::test_record,
     training::Validation,
 };
@@ -84,7 +84,8 @@ fn element(value: &Value, number: usize) -> String {
     }
 }
 
-/// Derives everything in `results.json` again from the stored scores and validations, and compares.
+/// Derives what is in `results.json` again from the stored scores and validations, and compares; cost, size and time are taken
+/// from the records.
 ///
 /// # Errors
 /// Files that are missing or cannot be read, data that is not that of the run.
@@ -109,7 +110,7 @@ pub fn stored(grid: &Grid<'_>, experiment: &Experiment, folder: &Folder) -> anyh
         let validations = folder.validations(&name, job.seed())?;
         metrics += &validations;
         let scores = folder.scores(&name, job.seed())?;
-        let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let bytes = folder.score_bytes(&name, job.seed())?;
         let mut tell = |kind: &str, field: &str, stored: Value, found: Value| {
             if stored != found {
                 out.push(Difference {
@@ -150,15 +151,10 @@ pub fn stored(grid: &Grid<'_>, experiment: &Experiment, folder: &Folder) -> anyh
             &serde_json::to_value(&found)?,
         ));
     }
-    let routing = grid.routing(folder)?;
-    if !routing.is_empty() {
-        let stored = routing::read(&folder.path().join("routing.json"))?;
-        out.extend(differences(
-            "routing.json",
-            &serde_json::to_value(stored)?,
-            &serde_json::to_value(routing)?,
-        ));
-    }
+    let path = folder.path().join("routing.json");
+    let routed = if path.exists() { routing::read(&path)? } else { Vec::new() };
+    let found = serde_json::to_value(grid.routing(folder)?)?;
+    out.extend(differences("routing.json", &serde_json::to_value(routed)?, &found));
     let file = folder.path().join("metrics.jsonl");
     let stored = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     out.extend(lines("metrics.jsonl", &stored, &metrics));
@@ -174,15 +170,24 @@ fn derived(
     validations: &str,
 ) -> anyhow::Result<RunRecord> {
     let (mut stopper, experiment) = (Stopper::default(), &job.trial().experiment);
+    let (mut count, mut steps) = (0, 0);
     for line in validations.lines() {
         let validation: Validation = serde_json::from_str(line)?;
+        (count, steps) = (count + 1, validation.step);
         let value = experiment.stop_on.of(&validation);
         stopper.take(experiment.stop_on, &experiment.plateau, validation.step, value);
     }
     Ok(RunRecord {
-        valid: stopper.best().map_or(record.valid, |best| best.value),
+        valid: stopper.best().and_then(|best| best.value),
         best_step: stopper.best().map_or(record.best_step, |best| best.step),
-        stopping: record.stopping,
+        stopping: record.stopping.map(|stopping| Stopping {
+            metric: experiment.stop_on,
+            patience_validations: experiment.patience,
+            validations: count,
+            // What diverged did so after its last validation.
+            steps: if stopping.ended == Ended::Diverged { stopping.steps } else { steps },
+            ..stopping
+        }),
         seconds: record.seconds,
         macs: record.macs,
         macs_full: record.macs_full,

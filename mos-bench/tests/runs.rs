@@ -303,6 +303,28 @@ fn verify_finds_what_was_changed_by_hand() {
     changed("metrics.jsonl", &lines, &none, &["metrics.jsonl: line 1: stored"]);
     changed("test.csv", &|text| text.replacen(",0\n", ",1\n", 1), &none, &["test.csv: line "]);
 
+    changed(
+        record,
+        &value("/record/stopping/steps", 9.into()),
+        &none,
+        &["twin-mos-1.json: stopping.steps: stored 9"],
+    );
+    // What was made up, with all that could contradict it gone.
+    let routed = |name: &std::path::Path| name.to_string_lossy().ends_with(".routing.json");
+    let files = std::fs::read_dir(run.join("trainings")).unwrap().map(|f| f.unwrap().path());
+    let gone: Vec<_> = files.filter(|f| routed(f)).map(|f| (std::fs::read(&f).unwrap(), f)).collect();
+    gone.iter().for_each(|(_, file)| std::fs::remove_file(file).unwrap());
+    let message = refused(folder.path(), &["verify", "run", "--cells", "0"], 1);
+    assert!(message.contains("routing.json"), "{message}");
+    gone.iter().for_each(|(bytes, file)| std::fs::write(file, bytes).unwrap());
+    // Half a score more.
+    let path = run.join("trainings/mean-mos-1.f32");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&bytes[..], &[1, 2]].concat()).unwrap();
+    let message = refused(folder.path(), &["verify", "run", "--cells", "0"], 1);
+    assert!(message.contains("mean-mos-1.f32: SHA-256 of the scores"), "{message}");
+    std::fs::write(&path, &bytes).unwrap();
+
     // One test score: its hash, the metrics that follow from it, and the training that gives another.
     let path = run.join("trainings/mean-scales-2.f32");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -403,6 +425,36 @@ fn smoke_shrinks_anything_and_quiet_says_nothing() {
     assert_eq!((data["train_samples"].as_u64(), data["test_samples"].as_u64()), (Some(1000), Some(1000)));
     let card: Value = serde_json::from_str(&read(folder.path().join("real/card.json"))).unwrap();
     assert!(card["dropped"]["validation and test samples left out for a quick look"].as_u64() > Some(0));
+}
+
+#[test]
+fn rows_have_files_settings_and_samples_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let collide =
+        ["variants.mos-L20={ of = 'mos', options = { codes = 2 } }", "lengths=[20]", "max_length=60"];
+    let sets = collide.iter().chain(&["encoders=[\"twin\"]", "mixtures=[\"mos\",\"mos-L20\"]"]);
+    let args: Vec<&str> = sets.flat_map(|set| ["--set", *set]).collect();
+    let message = refused(folder.path(), &args, 2);
+    assert!(message.contains("two rows would have the files twin-mos-L20"), "{message}");
+
+    // What order is worth is asked of the encoder as it is in the table.
+    let run = |out: &str, more: &[&str]| {
+        let small = ["encoders=[\"twin\"]", "mixtures=[\"none\"]"];
+        let sets = small.iter().chain(more).flat_map(|set| ["--set", *set]);
+        bench(folder.path()).args(["--out", out]).args(TINY).args(sets).assert().success();
+        folder.path().join(out)
+    };
+    let usual = run("usual", &[]);
+    let tuned = run("tuned", &["settings.twin={ 'train.adam.lr' = 0.05 }"]);
+    for name in ["twin-none-1.f32", "shuffled_history-none-1.f32"] {
+        let of = |run: &Path| std::fs::read(run.join("trainings").join(name)).unwrap();
+        assert_ne!(of(&usual), of(&tuned), "{name}");
+    }
+    // Fewer samples are another split.
+    let thinned = run("thinned", &["max_scored=100"]);
+    let split = |run: &Path| timeless(run)["data"]["split_sha256"].clone();
+    assert_eq!(split(&usual), split(&tuned));
+    assert_ne!(split(&usual), split(&thinned));
 }
 
 #[test]

@@ -44,6 +44,24 @@ pub struct Splits {
     pub test: Vec<Sample>,
 }
 
+impl Splits {
+    /// Hash of all samples of all parts.
+    pub fn sha256(&self) -> String {
+        let mut h = Sha256::new();
+        for part in [&self.train, &self.valid, &self.test] {
+            h.update((part.len() as u64).to_le_bytes());
+            for s in part {
+                h.update(s.user.to_le_bytes());
+                h.update(s.end.to_le_bytes());
+                h.update(s.item.to_le_bytes());
+                h.update(s.time.to_le_bytes());
+                h.update(s.label.to_le_bytes());
+            }
+        }
+        hex(h)
+    }
+}
+
 /// Where labels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
@@ -296,7 +314,7 @@ pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
         unknown,
         ticks_per_second,
     );
-    let split_sha256 = split_hash(&splits);
+    let split_sha256 = splits.sha256();
     let contexts = known_contexts(contexts, &catalog, &splits);
     let of_impressions = matches!(task.label, LabelRule::Impressions {});
     let bayes_test = bayes.filter(|_| of_impressions).map(|_| bayes_test);
@@ -495,19 +513,4 @@ fn known_contexts(mut c: Contexts, catalog: &Catalog, splits: &Splits) -> Contex
     forget(&mut c.of_users, of_users);
     forget(&mut c.of_impressions, of_impressions);
     c
-}
-
-fn split_hash(splits: &Splits) -> String {
-    let mut h = Sha256::new();
-    for part in [&splits.train, &splits.valid, &splits.test] {
-        h.update((part.len() as u64).to_le_bytes());
-        for s in part {
-            h.update(s.user.to_le_bytes());
-            h.update(s.end.to_le_bytes());
-            h.update(s.item.to_le_bytes());
-            h.update(s.time.to_le_bytes());
-            h.update(s.label.to_le_bytes());
-        }
-    }
-    hex(h)
 }

@@ -10,7 +10,7 @@ use super::run::RunArgs;
 use crate::config::Experiment;
 
 /// Source, study and configuration.
-const STUDIES: [(&str, &str, &str); 8] = [
+const STUDIES: [(&str, &str, &str); 9] = [
     ("synthetic", "accuracy", include_str!("../../../configs/synthetic/accuracy.toml")),
     ("synthetic", "ablation", include_str!("../../../configs/synthetic/ablation.toml")),
     ("synthetic", "length", include_str!("../../../configs/synthetic/length.toml")),
@@ -19,6 +19,7 @@ const STUDIES: [(&str, &str, &str); 8] = [
     ("taobao", "ablation", include_str!("../../../configs/taobao/ablation.toml")),
     ("taobao", "length", include_str!("../../../configs/taobao/length.toml")),
     ("taobao", "routing", include_str!("../../../configs/taobao/routing.toml")),
+    ("movielens", "accuracy", include_str!("../../../configs/movielens/accuracy.toml")),
 ];
 
 /// Mixtures that need what synthetic data alone has: planted themes, content vectors.

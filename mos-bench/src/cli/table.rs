@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::Experiment,
     export::Format,
-    results::Results,
+    results::{Cell, Results},
     routing,
     tables::{self, published},
 };
@@ -108,13 +108,17 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         (Results::read(&path)?, folder, String::new())
     };
+    // What is corrected over all rows is so whatever is shown.
+    let every = results.clone();
     let results = results.only(&args.encoder, &args.mixture)?;
+    let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+    let shown = |c: &Cell| wanted(&args.encoder, &c.encoder) && wanted(&args.mixture, &c.mixture);
     let mut all = vec![match which {
         Which::Accuracy => tables::accuracy(&results),
         Which::Weightings => tables::weightings(&results),
         Which::Cost => tables::cost(&results),
-        Which::Ablation => tables::ablation(&results),
-        Which::Length => tables::length(&results),
+        Which::Ablation => tables::ablation(&every, &shown),
+        Which::Length => tables::length(&every, &shown),
         Which::Routing => {
             let mut records = routing::read(&folder.join("routing.json"))?;
             records.retain(|r| {

@@ -51,7 +51,10 @@ pub(super) fn work(args: &TuneArgs, registry: &Registry) -> anyhow::Result<()> {
         }
         folder
     } else {
-        Folder::create(&experiment, args.out.as_deref(), None)?
+        let folder = Folder::create(&experiment, args.out.as_deref(), None)?;
+        // From the first moment on the folder is that of a search and not of a run.
+        folder.write(tune::TRIALS, b"")?;
+        folder
     };
     let place = folder.path().display();
     run::on_interrupt(format!("the same command with --resume --out {place} goes on from there"))?;

@@ -17,7 +17,7 @@ use crate::{
 /// Variants beside what they vary; nothing without variants.
 pub(crate) fn ablation(run: &RunFiles, _: &Look) -> Option<Section> {
     let varied = run.results.cells.iter().any(|c| c.variant.is_some());
-    let body = || plain(&tables::ablation(&run.results), 3);
+    let body = || plain(&tables::ablation(&run.results, &|_| true), 3);
     varied.then(|| Section { id: "ablation", title: "What each choice is worth", body: body() })
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn length(run: &RunFiles, look: &Look) -> Option<Section> {
         (panels(results, look, ("AUC", Scale::linear), |c| Some(c.auc?.mean)))
         h3 { "Multiply-adds of one sample" }
         (panels(results, look, ("MACs", Scale::log), |c| Some(c.macs_per_sample.total as f64)))
-        details { summary { "All figures" } (plain(&tables::length(results), 2)) }
+        details { summary { "All figures" } (plain(&tables::length(results, &|_| true), 2)) }
     };
     Some(Section { id: "length", title: "Length of the history", body })
 }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{MARK, Table, interval, paired, short};
 use crate::{
-    results::{Cell, Results, RunRecord},
+    results::{Cell, Metric, Results},
     settings::plain,
-    stats::{Paired, holm, paired_t},
+    stats::{Paired, correct},
 };
 
 /// Options that a variant changes, and what to.
@@ -16,14 +16,10 @@ fn change(options: &Value) -> (String, String) {
     (names.join(" + "), values.join(", "))
 }
 
-fn difference(cell: &Cell, base: &Cell, metric: fn(&RunRecord) -> Option<f64>) -> Option<Paired> {
-    let values = |c: &Cell| c.runs.iter().map(metric).collect::<Option<Vec<f64>>>();
-    paired_t(&values(cell)?, &values(base)?)
-}
-
 /// The rows of an ablation: for each encoder and each mixture that has variants, that mixture, its variants in groups by
-/// the options they change, and after all the other mixtures.
-pub fn ablation(results: &Results) -> Table {
+/// the options they change, and after all the other mixtures. Of these the rows that are to be `shown`; the correction is over
+/// all of them.
+pub fn ablation(results: &Results, shown: &dyn Fn(&Cell) -> bool) -> Table {
     let mut rows: Vec<(&Cell, String, String, Option<&Cell>)> = Vec::new();
     let of = |c: &Cell| c.variant.as_ref().map(|v| v.of.clone());
     let mut bases: Vec<String> = Vec::new();
@@ -54,10 +50,9 @@ pub fn ablation(results: &Results) -> Table {
             });
             for group in groups {
                 let inside = varied.iter().filter(|(_, what, _)| what == group);
-                rows.extend(inside.map(|(c, what, to)| {
-                    let base = results.beside(c, base).filter(|b| b.variant.is_none());
-                    (*c, what.clone(), to.clone(), base)
-                }));
+                rows.extend(
+                    inside.map(|(c, what, to)| (*c, what.clone(), to.clone(), results.beside(c, base))),
+                );
             }
         }
         let others = mine().filter(|c| c.variant.is_none() && !bases.contains(&c.mixture));
@@ -65,17 +60,16 @@ pub fn ablation(results: &Results) -> Table {
         let base = |c: &Cell| bases.first().filter(|_| bases.len() == 1).and_then(|b| results.beside(c, b));
         rows.extend(others.map(|c| (c, "other mixtures".into(), c.mixture.clone(), base(c))));
     }
-    let differences = |metric: fn(&RunRecord) -> Option<f64>| -> Vec<Option<Paired>> {
+    let differences = |metric: Metric| -> Vec<Option<Paired>> {
         let mut all: Vec<Option<Paired>> =
-            rows.iter().map(|(cell, .., base)| difference(cell, (*base)?, metric)).collect();
-        let p: Vec<f64> = all.iter().flatten().filter_map(|d| d.p).collect();
-        all.iter_mut().flatten().filter_map(|d| d.p.as_mut()).zip(holm(&p)).for_each(|(d, p)| *d = p);
+            rows.iter().map(|(cell, .., base)| cell.against((*base)?, metric)).collect();
+        correct(&mut all);
         all
     };
     let (by_auc, by_gauc) = (differences(|r| r.auc), differences(|r| r.gauc));
     let one = results.cells.iter().all(|c| c.max_length == results.cells[0].max_length);
     let length = |c: &Cell| if one { String::new() } else { format!(", L = {}", c.max_length) };
-    let collapsed = rows.iter().any(|(c, ..)| c.collapsed());
+    let collapsed = rows.iter().any(|(c, ..)| shown(c) && c.collapsed());
     let row = |(i, (cell, what, to, _)): (usize, &(&Cell, String, String, Option<&Cell>))| {
         let mark = if cell.collapsed() { MARK } else { "" };
         vec![
@@ -90,7 +84,7 @@ pub fn ablation(results: &Results) -> Table {
             cell.params.dense.to_string(),
         ]
     };
-    let rows: Vec<Vec<String>> = rows.iter().enumerate().map(row).collect();
+    let rows: Vec<Vec<String>> = rows.iter().enumerate().filter(|(_, (c, ..))| shown(c)).map(row).collect();
     let data = &results.data;
     let mut notes = vec![
         format!(

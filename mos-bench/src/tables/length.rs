@@ -5,25 +5,25 @@ use mos_core::Cost;
 use super::{Table, interval, name, paired};
 use crate::{
     results::{Cell, Results, RunRecord},
-    stats::{Paired, paired_t},
+    stats::{Paired, correct},
 };
 
-/// Rows by encoder, mixture and length, each compared with the same model at the largest length.
-pub fn length(results: &Results) -> Table {
+/// Rows by encoder, mixture and length, each compared with the same model at the largest length. Of these the rows that are to
+/// be `shown`; the correction is over all of them.
+pub fn length(results: &Results, shown: &dyn Fn(&Cell) -> bool) -> Table {
     let learned = || results.cells.iter().filter(|c| c.params.dense > 0);
     let longest = |cell: &Cell| {
         let same = learned().filter(|c| (&c.encoder, &c.mixture) == (&cell.encoder, &cell.mixture));
         same.max_by_key(|c| c.max_length).filter(|c| c.max_length > cell.max_length)
     };
-    let to_longest = |cell: &Cell| -> Option<Paired> {
-        let values = |c: &Cell| c.runs.iter().map(|r| r.auc).collect::<Option<Vec<f64>>>();
-        paired_t(&values(cell)?, &values(longest(cell)?)?)
-    };
+    let mut to_longest: Vec<Option<Paired>> =
+        learned().map(|cell| cell.against(longest(cell)?, |r| r.auc)).collect();
+    correct(&mut to_longest);
     let full = |cell: &Cell, of: fn(&RunRecord) -> Option<u64>| {
         let all = cell.runs.iter().map(of).collect::<Option<Vec<u64>>>().filter(|all| !all.is_empty());
         all.map_or("–".into(), |all| (all.iter().sum::<u64>() / all.len() as u64).to_string())
     };
-    let row = |cell: &Cell| {
+    let row = |(cell, to_longest): (&Cell, Option<Paired>)| {
         vec![
             name(cell),
             cell.mixture.clone(),
@@ -31,7 +31,7 @@ pub fn length(results: &Results) -> Table {
             interval(cell.auc),
             interval(cell.gauc),
             paired(cell.delta_auc),
-            paired(to_longest(cell)),
+            paired(to_longest),
             cell.macs_per_sample.total.to_string(),
             full(cell, |r| r.macs_full.map(Cost::total)),
             full(cell, |r| r.macs_full.map(Cost::published)),
@@ -56,11 +56,11 @@ pub fn length(results: &Results) -> Table {
     Table {
         title: format!("Length of the history on {}", results.data.name),
         header: header.map(Into::into).into(),
-        rows: learned().map(row).collect(),
+        rows: learned().zip(to_longest).filter(|(cell, _)| shown(cell)).map(row).collect(),
         wide: vec![4, 9, 10, 11],
         notes: vec![
             "Length: behaviours that a history keeps. Plain: the encoder by itself at the same length. To longest: the same model \
-             at its largest length; paired over seeds, p not corrected."
+             at its largest length. ±: half of the 95 % interval over seeds; * p < 0.05 after Holm over the column."
                 .into(),
             "MACs: mean over the test samples at their own length; at L: of test samples that have all L behaviours.".into(),
         ],

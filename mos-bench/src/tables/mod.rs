@@ -75,10 +75,10 @@ pub fn all(results: &Results, routed: &[RoutingRecord]) -> Vec<(&'static str, Ta
     let mut all =
         vec![("accuracy", accuracy(results)), ("weightings", weightings(results)), ("cost", cost(results))];
     if results.cells.iter().any(|c| c.variant.is_some()) {
-        all.push(("ablation", ablation(results)));
+        all.push(("ablation", ablation(results, &|_| true)));
     }
     if results.cells.iter().any(|c| c.max_length != results.cells[0].max_length) {
-        all.push(("length", length(results)));
+        all.push(("length", length(results, &|_| true)));
     }
     if !routed.is_empty() {
         all.push(("routing", routing(&results.data.name, routed)));
