@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{MARK, Table, interval, paired, short};
+use super::{DID_NOT_LEARN, MARK, Table, interval, paired, provenance};
 use crate::{
     results::{Cell, Metric, Results},
     settings::plain,
@@ -95,17 +95,10 @@ pub fn ablation(results: &Results, shown: &dyn Fn(&Cell) -> bool) -> Table {
             results.seeds.len(),
             if bases.is_empty() { "no mixture".into() } else { bases.join(" or ") },
         ),
-        format!(
-            "data {}, split {}, configuration {}, commit {}",
-            short(&data.sha256),
-            short(&data.split_sha256),
-            short(&results.config_sha256),
-            results.commit
-        ),
+        provenance(results),
     ];
     if collapsed {
-        notes
-            .push("† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.".into());
+        notes.push(DID_NOT_LEARN.into());
     }
     let header = ["changed", "to", "encoder", "AUC", "ΔAUC", "gAUC", "ΔgAUC", "MACs", "dense params"];
     Table {

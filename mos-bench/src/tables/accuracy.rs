@@ -2,7 +2,7 @@
 
 use mos_data::LabelRule;
 
-use super::{Table, interval, mixture, name, paired, short};
+use super::{DID_NOT_LEARN, Table, interval, mixture, name, paired, provenance};
 use crate::{
     results::{Cell, Results, RunRecord},
     settings::plain,
@@ -54,13 +54,7 @@ pub fn accuracy(results: &Results) -> Table {
             results.seeds.len(),
             data.label
         ),
-        format!(
-            "data {}, split {}, configuration {}, commit {}",
-            short(&data.sha256),
-            short(&data.split_sha256),
-            short(&results.config_sha256),
-            results.commit
-        ),
+        provenance(results),
     ];
     if let Some(bayes) = data.bayes_auc {
         notes.insert(1, format!("The true click probabilities reach AUC {bayes:.4}."));
@@ -70,8 +64,7 @@ pub fn accuracy(results: &Results) -> Table {
         notes.push(format!("{} x {} alone: {}.", cell.encoder, mixture(results, cell), own.join(", ")));
     }
     if results.cells.iter().any(Cell::collapsed) {
-        notes
-            .push("† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.".into());
+        notes.push(DID_NOT_LEARN.into());
     }
     Table {
         title: format!(

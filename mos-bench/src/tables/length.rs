@@ -2,7 +2,7 @@
 
 use mos_core::Cost;
 
-use super::{Table, interval, name, paired};
+use super::{DID_NOT_LEARN, Table, interval, name, paired, provenance};
 use crate::{
     results::{Cell, Results, RunRecord},
     stats::{Paired, correct},
@@ -53,17 +53,22 @@ pub fn length(results: &Results, shown: &dyn Fn(&Cell) -> bool) -> Table {
         "train ms/1000",
         "score ms/1000",
     ];
+    let mut notes = vec![
+            "Length: behaviours that a history keeps. Plain: the encoder by itself at the same length. To longest: the same model \
+             at its largest length. ±: half of the 95 % interval over seeds; * p < 0.05 after Holm over the column."
+                .into(),
+            "MACs: mean over the test samples at their own length; at L: of test samples that have all L behaviours.".into(),
+        provenance(results),
+    ];
+    if learned().any(|c| shown(c) && c.collapsed()) {
+        notes.push(DID_NOT_LEARN.into());
+    }
     Table {
         title: format!("Length of the history on {}", results.data.name),
         header: header.map(Into::into).into(),
         rows: learned().zip(to_longest).filter(|(cell, _)| shown(cell)).map(row).collect(),
         wide: vec![4, 9, 10, 11],
-        notes: vec![
-            "Length: behaviours that a history keeps. Plain: the encoder by itself at the same length. To longest: the same model \
-             at its largest length. ±: half of the 95 % interval over seeds; * p < 0.05 after Holm over the column."
-                .into(),
-            "MACs: mean over the test samples at their own length; at L: of test samples that have all L behaviours.".into(),
-        ],
+        notes,
         wide_notes: Vec::new(),
     }
 }

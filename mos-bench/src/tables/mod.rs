@@ -60,6 +60,20 @@ pub(crate) fn paired(d: Option<Paired>) -> String {
 /// Follows the name of a row with a run that did not learn.
 pub(crate) const MARK: &str = " †";
 
+const DID_NOT_LEARN: &str =
+    "† a run with AUC below 0.55 or undefined, or one that diverged: it did not learn.";
+
+/// What the figures of a table were made from.
+fn provenance(results: &Results) -> String {
+    format!(
+        "data {}, split {}, configuration {}, commit {}",
+        short(&results.data.sha256),
+        short(&results.data.split_sha256),
+        short(&results.config_sha256),
+        results.commit
+    )
+}
+
 fn name(cell: &Cell) -> String {
     if cell.collapsed() { format!("{}{MARK}", cell.encoder) } else { cell.encoder.clone() }
 }
