@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
 use mos_core::{Adam, ModelConfig, TrainConfig};
-use mos_data::{Dataset, Sample, TaskConfig, nearest_name, prepare, sources::Source};
+use mos_data::{Dataset, Log, Sample, TaskConfig, nearest_name, prepare, sources::Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -330,8 +330,23 @@ impl Experiment {
     /// # Errors
     /// Those of the source.
     pub fn load(&self) -> anyhow::Result<(Dataset, HeldOut)> {
-        let task = self.task.clone().map_or_else(|| self.data.task(), Ok)?;
-        let mut data = prepare(self.data.load()?, &task)?;
+        self.prepare(self.data.load()?)
+    }
+
+    /// What is predicted, and how.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn task(&self) -> anyhow::Result<TaskConfig> {
+        Ok(self.task.clone().map_or_else(|| self.data.task(), Ok)?)
+    }
+
+    /// As [`Self::load`], of a log that has been read.
+    ///
+    /// # Errors
+    /// Where the log cannot be made into samples.
+    pub fn prepare(&self, log: Log) -> anyhow::Result<(Dataset, HeldOut)> {
+        let mut data = prepare(log, &self.task()?)?;
         if let Some(most) = self.max_scored {
             let left = thin(&mut data.splits.valid, most) + thin(&mut data.splits.test, most);
             if let Some(clicks) = &mut data.bayes_test {

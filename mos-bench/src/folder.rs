@@ -5,7 +5,7 @@
 //! | `config.toml` | the resolved configuration |
 //! | `shard.txt` | which part of the trainings it holds, where it is not all of them |
 //! | `env.json`, `log.txt` | what the last process ran on; what all of them said |
-//! | `card.json`, `test.csv` | the data card; the test samples in raw ids |
+//! | `card.json`, `hopping.json`, `test.csv` | the data card; whether there is session hopping; the test samples in raw ids |
 //! | `checkpoints/` | trainings that have begun |
 //! | `trainings/` | of each: `.jsonl` its validations, `.f32` its test scores, `.routing.json` what its router does, `.json` its record, written last |
 //! | `models/` | the trained models, where they are kept |

@@ -71,3 +71,32 @@ fn bad_input_ends_with_a_message_and_code_2() {
         assert!(message.contains(wanted), "{args:?} said: {message}");
     }
 }
+
+/// The table of a log, and the same of the run that was made from it.
+#[test]
+fn a_run_holds_the_table_of_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mos-bench"));
+        let output =
+            command.current_dir(folder.path()).args(args).assert().success().get_output().stdout.clone();
+        String::from_utf8(output).unwrap()
+    };
+    let of_log = ["table", "hopping", "--data", "synthetic", "--format", "markdown", "--smoke"];
+    let log = output(&of_log);
+    assert!(log.contains("| as given |") && log.contains("has led an earlier session"), "{log}");
+    let one = [
+        "--smoke",
+        "--quiet",
+        "--set",
+        "encoders=[\"mean\"]",
+        "--set",
+        "mixtures=[\"none\"]",
+        "--out",
+        "run",
+    ];
+    output(&one);
+    let of_run = output(&["table", "hopping", "run/results.json", "--format", "markdown"]);
+    // The quick tour's generator is that of the accuracy study.
+    assert_eq!(log, of_run);
+}

@@ -125,6 +125,7 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
         "pareto",
         "learning",
         "routing",
+        "hopping",
         "costs",
         "weightings",
         "calibration",
@@ -145,12 +146,16 @@ fn a_report_stands_alone_and_says_what_is_not_there() {
     }
     assert!(page.contains("equal times") && page.contains("[data.generator]"));
     // Parts say which file they miss, and appear with it.
-    for file in ["metrics.jsonl", "routing.json"] {
+    for file in ["metrics.jsonl", "routing.json", "hopping.json"] {
         let _ = std::fs::remove_file(path.join(file));
     }
     output(&["report", path.to_str().unwrap()]);
     let page = read(path.join("report.html"));
-    assert!(page.contains("no metrics.jsonl") && page.contains("no routing.json"));
+    assert!(
+        page.contains("no metrics.jsonl")
+            && page.contains("no routing.json")
+            && page.contains("no hopping.json")
+    );
     add_curves_and_routing(&path);
     let said = output(&["report", path.to_str().unwrap()]);
     assert_eq!(said.trim(), path.join("report.html").to_str().unwrap());

@@ -63,9 +63,13 @@ pub(super) fn work(args: HoppingArgs) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let source = args.source.source()?;
-    let sessions = gaps(&args.gap, source.task()?.session);
+    let usual = source.task()?.session;
     let log = source.load()?;
-    let defaults = HoppingConfig::new(&log, sessions);
+    let mut defaults = HoppingConfig::over_gaps(&log, usual);
+    if !args.gap.is_empty() {
+        let gap = |minutes: &u32| Sessionizer::Gap { seconds: 60 * i64::from(*minutes) };
+        defaults.sessions = args.gap.iter().map(gap).collect();
+    }
     let config = HoppingConfig {
         themes: args.themes.as_deref().map_or(defaults.themes.clone(), ThemeSource::named),
         clusters: args.clusters,
@@ -97,17 +101,4 @@ pub(super) fn work(args: HoppingArgs) -> anyhow::Result<()> {
         eprintln!("{} in {}", names.join(", "), folder.display());
     }
     Ok(())
-}
-
-/// The gaps that were asked for, else the log's own sessions, else a range of gaps around its usual one.
-fn gaps(asked: &[u32], usual: Sessionizer) -> Vec<Sessionizer> {
-    let gap = |minutes: u32| Sessionizer::Gap { seconds: 60 * i64::from(minutes) };
-    if !asked.is_empty() {
-        return asked.iter().map(|minutes| gap(*minutes)).collect();
-    }
-    let mut all = vec![usual];
-    if matches!(usual, Sessionizer::Gap { .. }) {
-        all.extend([10, 30, 60, 240, 1440].map(gap).into_iter().filter(|g| *g != usual));
-    }
-    all
 }

@@ -7,7 +7,7 @@ use mos_baselines::Registry;
 
 use super::{
     output::Output,
-    run::{conclude, describe, show},
+    run::{conclude, describe, load, show},
 };
 use crate::{experiment::Grid, merge::Parts};
 
@@ -27,10 +27,10 @@ pub(super) fn work(args: &MergeArgs, registry: &Registry) -> anyhow::Result<()> 
     let started = Instant::now();
     let (experiment, parts) = Parts::open(&args.runs)?;
     experiment.check(registry)?;
-    let (data, held_out) = experiment.load()?;
+    let (hopping, data, held_out) = load(&experiment)?;
     let grid = Grid::new(&experiment, &data, &held_out, registry)?;
     let folder = parts.join(&grid, &experiment, &args.out)?;
-    describe(&folder, &data, args.output)?;
+    describe(&folder, &data, &hopping, args.output)?;
     folder.keep_test(&data, &held_out)?;
     show(&conclude(&grid, folder, args.output, started)?, args.output)
 }

@@ -5,11 +5,14 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::bail;
 use clap::Args;
 use mos_baselines::Registry;
-use mos_data::Dataset;
+use mos_data::{
+    Dataset,
+    hopping::{HoppingConfig, Study, study},
+};
 
 use super::{output::Output, program, say};
 use crate::{
-    config::Experiment,
+    config::{Experiment, HeldOut},
     environment,
     experiment::Grid,
     export::Format,
@@ -19,6 +22,9 @@ use crate::{
     shard::Shard,
     tables, tune,
 };
+
+/// Whether there is session hopping in a log, or why nobody knows.
+type Hopping = mos_data::Result<Study>;
 
 /// Where an experiment is run, and what is changed in it.
 #[derive(Debug, Args)]
@@ -124,11 +130,11 @@ fn go_on(
     let place = folder.path().display().to_string();
     on_interrupt(format!("{} resume {place} goes on from there", program()))?;
     folder.log().note(&format!("{} {}", program(), std::env::args().skip(1).collect::<Vec<_>>().join(" ")));
-    let loaded = experiment.load().and_then(|(data, held_out)| {
+    let loaded = load(experiment).and_then(|(hopping, data, held_out)| {
         Grid::new(experiment, &data, &held_out, registry)?.try_models()?;
-        Ok((data, held_out))
+        Ok((hopping, data, held_out))
     });
-    let (data, held_out) = match loaded {
+    let (hopping, data, held_out) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             folder.discard();
@@ -136,7 +142,7 @@ fn go_on(
         }
     };
     let grid = Grid::new(experiment, &data, &held_out, registry)?;
-    describe(&folder, &data, output)?;
+    describe(&folder, &data, &hopping, output)?;
     if let Err(error) = grid.train(&folder, output.quiet) {
         folder.log().note(&format!("error: {error:#}"));
         return Err(error);
@@ -157,10 +163,30 @@ pub(super) fn on_interrupt(message: String) -> anyhow::Result<()> {
     })?)
 }
 
+/// Reads the log, looks for session hopping in it, and makes it into samples.
+pub(super) fn load(experiment: &Experiment) -> anyhow::Result<(Hopping, Dataset, HeldOut)> {
+    let log = experiment.data.load()?;
+    let hopping = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session));
+    let (data, held_out) = experiment.prepare(log)?;
+    Ok((hopping, data, held_out))
+}
+
 /// Writes what is known before training.
-pub(super) fn describe(folder: &Folder, data: &Dataset, output: Output) -> anyhow::Result<()> {
+pub(super) fn describe(
+    folder: &Folder,
+    data: &Dataset,
+    hopping: &Hopping,
+    output: Output,
+) -> anyhow::Result<()> {
     if !output.quiet {
         eprint!("{}", data.card);
+    }
+    match hopping {
+        Ok(study) => {
+            folder.write("hopping.json", (serde_json::to_string_pretty(study)? + "\n").as_bytes())?;
+        }
+        // A log without themes can be trained on.
+        Err(error) => folder.log().note(&format!("hopping was not measured: {error}")),
     }
     folder.write("card.json", (serde_json::to_string_pretty(&data.card)? + "\n").as_bytes())?;
     let process = environment::process();

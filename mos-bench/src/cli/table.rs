@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use mos_baselines::Registry;
+use mos_data::hopping::{HoppingConfig, study};
 
 use super::{
     output::Output,
     run::{self, Finished, RunArgs},
-    say, study,
+    say, study as studies,
 };
 use crate::{
     config::Experiment,
     export::Format,
+    report::{RunFiles, hopping},
     results::{Cell, Results},
     routing,
-    tables::{self, published},
+    tables::{self, Table, published},
 };
 
 #[derive(Debug, Args)]
@@ -69,13 +71,16 @@ pub(super) enum Which {
     Length,
     /// Load of themes, their agreement with categories, their stability inside sessions.
     Routing,
+    /// Whether themes change inside sessions, between them, and come back: of the log, before anything is trained.
+    Hopping,
 }
 
 impl Which {
     /// The study that it is a table of, as the file name of its configuration.
     fn study(self) -> &'static str {
         match self {
-            Self::Accuracy | Self::Weightings | Self::Cost => "accuracy",
+            // Hopping is of the data alone.
+            Self::Accuracy | Self::Weightings | Self::Cost | Self::Hopping => "accuracy",
             Self::Ablation => "ablation",
             Self::Length => "length",
             Self::Routing => "routing",
@@ -91,9 +96,13 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
     let experiment = match (&args.config, args.data.first()) {
         (Some(path), _) => Some(Experiment::read(Some(path), &args.run.with, &args.run.set)?),
         (None, Some(_)) => {
-            Some(study::experiment(which.study(), &args.data, args.schema.as_deref(), &args.run)?)
+            Some(studies::experiment(which.study(), &args.data, args.schema.as_deref(), &args.run)?)
         }
         (None, None) => None,
+    };
+    let experiment = match experiment {
+        Some(experiment) if which == Which::Hopping => return print_hopping(experiment, &args),
+        other => other,
     };
     let (results, folder, closing) = if let Some(experiment) = experiment {
         let output = Output { quiet: args.quiet, json: false };
@@ -113,25 +122,46 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
     let results = results.only(&args.encoder, &args.mixture)?;
     let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
     let shown = |c: &Cell| wanted(&args.encoder, &c.encoder) && wanted(&args.mixture, &c.mixture);
-    let mut all = vec![match which {
-        Which::Accuracy => tables::accuracy(&results),
-        Which::Weightings => tables::weightings(&results),
-        Which::Cost => tables::cost(&results),
-        Which::Ablation => tables::ablation(&every, &shown),
-        Which::Length => tables::length(&every, &shown),
+    let mut all = match which {
+        Which::Accuracy => vec![tables::accuracy(&results)],
+        Which::Weightings => vec![tables::weightings(&results)],
+        Which::Cost => vec![tables::cost(&results)],
+        Which::Ablation => vec![tables::ablation(&every, &shown)],
+        Which::Length => vec![tables::length(&every, &shown)],
         Which::Routing => {
             let mut records = routing::read(&folder.join("routing.json"))?;
             records.retain(|r| {
                 results.cells.iter().any(|c| (&c.encoder, &c.mixture) == (&r.encoder, &r.mixture))
             });
-            tables::routing(&results.data.name, &records)
+            vec![tables::routing(&results.data.name, &records)]
         }
-    }];
+        Which::Hopping => {
+            let run = RunFiles::read(&folder)?;
+            let study = run.hopping.as_ref().context("the run folder holds no hopping.json")?;
+            hopping::tables(study).into()
+        }
+    };
     if args.published {
         all.push(published::table(&results)?);
     }
-    let rendered: Vec<String> = all.iter().map(|t| t.render(args.format)).collect();
     // Where a program reads the table, only the table.
     let closing = if args.format == Format::Terminal { closing } else { String::new() };
-    say(&(rendered.join("\n") + &closing))
+    say(&(rendered(&all, args.format) + &closing))
+}
+
+/// Hopping in the log of an experiment: nothing is trained.
+fn print_hopping(experiment: Experiment, args: &TableArgs) -> anyhow::Result<()> {
+    if args.run.out.is_some() {
+        bail!("--out: nothing is trained for this table; `data hopping --out DIR` writes its page");
+    }
+    let experiment = if args.run.smoke { experiment.smoke()? } else { experiment };
+    let log = experiment.data.load()?;
+    let study = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session))?;
+    let verdict =
+        if args.format == Format::Terminal { study.verdict.sentence.clone() + "\n\n" } else { String::new() };
+    say(&(verdict + &rendered(&hopping::tables(&study), args.format)))
+}
+
+fn rendered(tables: &[Table], format: Format) -> String {
+    tables.iter().map(|t| t.render(format)).collect::<Vec<_>>().join("\n")
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use mos_data::Card;
+use mos_data::{Card, hopping::Study};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
@@ -29,6 +29,8 @@ pub struct RunFiles {
     pub(crate) validations: Vec<Validation>,
     /// `routing.json`.
     pub(crate) routing: Vec<RoutingRecord>,
+    /// `hopping.json`.
+    pub(crate) hopping: Option<Study>,
     test: Option<TestScores>,
 }
 
@@ -65,15 +67,17 @@ impl RunFiles {
         let results = Results::read(&file)?;
         let routing = folder.join("routing.json");
         let routing = if routing.exists() { routing::read(&routing)? } else { Vec::new() };
-        let card = optional(&folder.join("card.json"))?.map(|t| json(&folder.join("card.json"), &t));
+        let card = optional_json(&folder.join("card.json"))?;
+        let hopping = optional_json(&folder.join("hopping.json"))?;
         let config = optional(&folder.join("config.toml"))?;
         let max_length = config.as_deref().map(max_length).transpose().context("config.toml")?.flatten();
         let mut run = Self {
             config,
             max_length,
-            card: card.transpose()?,
+            card,
             validations: validations(&folder.join("metrics.jsonl"))?,
             routing,
+            hopping,
             test: None,
             folder,
             results,
@@ -124,8 +128,9 @@ fn optional(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-fn json<T: DeserializeOwned>(path: &Path, text: &str) -> anyhow::Result<T> {
-    serde_json::from_str(text).with_context(|| path.display().to_string())
+fn optional_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    let text = optional(path)?;
+    text.map(|t| serde_json::from_str(&t).with_context(|| path.display().to_string())).transpose()
 }
 
 /// The validations in order of step. Of a step that stands there twice (a resumed run repeats steps) the last one counts.

@@ -7,7 +7,8 @@ use mos_data::{
 };
 
 use super::{
-    STYLE, document,
+    STYLE, Section, document,
+    files::RunFiles,
     rows::plain,
     svg::{self, Bar, Chart, Ink, Scale},
 };
@@ -29,30 +30,48 @@ pub(crate) fn terminal(study: &Study) -> String {
 /// A page that needs nothing else.
 pub(crate) fn page(study: &Study) -> String {
     let title = format!("Session hopping in {}", study.data);
-    let [changes, mut decays, returns] = tables(study);
-    // The caption of the drawing says it.
-    decays.notes.clear();
     let body = html! {
         main {
             h1 { (title) }
-            p.verdict { (study.verdict.sentence) }
-            p.note { (Verdict::RULE) }
-            h2 { "Where themes change" }
-            (svg::figure(html! { (RATES) }, |width| rates(study, width)))
-            (plain(&changes, 1))
-            h2 { "How long sessions stay alike" }
-            (svg::figure(html! { (decay_caption(study)) }, |width| decay(study, width)))
-            (plain(&decays, 1))
-            h2 { "Whether themes come back" }
-            (plain(&returns, 1))
-            @if let Some(example) = &study.example {
-                h2 { "One user" }
-                (svg::figure(html! { (heat_caption(study, example)) }, |width| heat(example, width)))
-                (svg::figure(html! { (strip_caption(example)) }, |width| strip(example, width)))
-            }
+            (findings(study, |title| html! { h2 { (title) } }))
         }
     };
     document(&title, &body) + "\n"
+}
+
+/// The part of a run's report, from its hopping.json.
+pub(crate) fn section(run: &RunFiles) -> Section {
+    let body = match &run.hopping {
+        Some(study) => findings(study, |title| html! { h3 { (title) } }),
+        None => {
+            html! { p.note { "The run folder holds no hopping.json: where no event of the log has a theme there is none." } }
+        }
+    };
+    Section { id: "hopping", title: "Session hopping", body }
+}
+
+/// Verdict, figures and tables.
+fn findings(study: &Study, heading: fn(&str) -> Markup) -> Markup {
+    let [changes, mut decays, returns] = tables(study);
+    // The caption of the drawing says it.
+    decays.notes.clear();
+    html! {
+        p.verdict { (study.verdict.sentence) }
+        p.note { (Verdict::RULE) }
+        (heading("Where themes change"))
+        (svg::figure(html! { (RATES) }, |width| rates(study, width)))
+        (plain(&changes, 1))
+        (heading("How long sessions stay alike"))
+        (svg::figure(html! { (decay_caption(study)) }, |width| decay(study, width)))
+        (plain(&decays, 1))
+        (heading("Whether themes come back"))
+        (plain(&returns, 1))
+        @if let Some(example) = &study.example {
+            (heading("One user"))
+            (svg::figure(html! { (heat_caption(study, example)) }, |width| heat(example, width)))
+            (svg::figure(html! { (strip_caption(example)) }, |width| strip(example, width)))
+        }
+    }
 }
 
 /// Drawings that stand alone, by the names of their files.
@@ -64,7 +83,8 @@ pub(crate) fn drawings(study: &Study) -> Vec<(&'static str, String)> {
     all.into_iter().map(|(name, drawing)| (name, svg::file(STYLE, drawing))).collect()
 }
 
-fn tables(study: &Study) -> [Table; 3] {
+/// Changes, decay and returns.
+pub(crate) fn tables(study: &Study) -> [Table; 3] {
     let head = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let per = |p: mos_data::hopping::PerOne| format!("{:.1} / {}", p.mean, p.median);
     let row = |c: &Changes| {

@@ -36,13 +36,14 @@ pub(crate) struct Section {
 type Part = fn(&RunFiles, &Look) -> Option<Section>;
 
 /// The parts, in their order.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     |run, look| Some(accuracy::section(run, look)),
     |run, look| Some(costs::pareto(run, look)),
     studies::ablation,
     studies::length,
     |run, look| Some(curves::section(run, look)),
     |run, look| Some(routing::section(run, look)),
+    |run, _| Some(hopping::section(run)),
     |run, look| Some(costs::bars_by_part(run, look)),
     |run, look| Some(accuracy::weightings(run, look)),
     |run, look| Some(accuracy::calibration(run, look)),

@@ -70,6 +70,17 @@ impl HoppingConfig {
         }
     }
 
+    /// The same with the sessions that are worth a look where nobody asks for others: those that are `usual` for the log, and
+    /// where these are gaps, gaps from minutes to a day beside them.
+    pub fn over_gaps(log: &Log, usual: Sessionizer) -> Self {
+        let mut sessions = vec![usual];
+        if matches!(usual, Sessionizer::Gap { .. }) {
+            let gaps = [10, 30, 60, 240, 1440].map(|minutes| Sessionizer::Gap { seconds: 60 * minutes });
+            sessions.extend(gaps.into_iter().filter(|gap| *gap != usual));
+        }
+        Self::new(log, sessions)
+    }
+
     fn check(&self) -> Result<()> {
         for (name, value, most) in [
             ("sessions", self.sessions.len(), 100),
