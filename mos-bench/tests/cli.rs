@@ -34,9 +34,11 @@ fn stand_in_data(folder: &Path) {
     let page = std::fs::read_to_string(root().join("docs/src/data.md")).unwrap();
     let schema = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     std::fs::write(data.join("shop.toml"), schema).unwrap();
-    let page = std::fs::read_to_string(root().join("docs/src/predicting.md")).unwrap();
-    let requests = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
-    std::fs::write(data.join("requests.jsonl"), requests).unwrap();
+    for (page, file) in [("predicting", "requests.jsonl"), ("first-steps", "taobao-requests.jsonl")] {
+        let page = std::fs::read_to_string(root().join(format!("docs/src/{page}.md"))).unwrap();
+        let requests = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        std::fs::write(data.join(file), requests).unwrap();
+    }
 }
 
 #[test]
