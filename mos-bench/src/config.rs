@@ -319,6 +319,9 @@ impl Experiment {
                 bail!("variants.{mixture}: two rows would have the files {file}; give it another name");
             }
             experiment.model.check()?;
+            if self.keep_models {
+                mos_core::model_folder::check_model(&experiment.model)?;
+            }
             experiment.train.check()?;
             registry.check(&spec).with_context(|| format!("{} x {mixture}", spec.encoder))?;
         }

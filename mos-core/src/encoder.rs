@@ -257,6 +257,18 @@ impl<'a> Builder<'a> {
         self.tables.add_item_table(self.seed, &name, self.catalog, dim, init)
     }
 
+    /// An embedding table with one row per value of a feature, at zero; row 0, no value, stays there.
+    pub(crate) fn value_table(&mut self, name: &str, rows: usize, dim: usize) -> TableId {
+        let name = self.name(name);
+        self.tables.add(&name, dim, vec![0.0; rows * dim], true)
+    }
+
+    /// A table of values that are not trained, row-major.
+    pub(crate) fn frozen_table(&mut self, name: &str, dim: usize, values: Vec<f32>) -> TableId {
+        let name = self.name(name);
+        self.tables.add(&name, dim, values, false)
+    }
+
     fn name(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }

@@ -14,6 +14,7 @@ mod encoder;
 pub mod engine;
 mod error;
 mod events;
+mod features;
 mod head;
 pub mod layers;
 pub mod model;

@@ -13,6 +13,7 @@ use crate::{
     clock::{self, Stage},
     cost,
     encoder::visit,
+    features::{Attributes, ContextFields},
     head::Head,
     ops,
 };
@@ -27,6 +28,12 @@ pub struct ModelConfig {
     pub item_std: f32,
     /// Start item embeddings at the content vectors where the data has them.
     pub item_from_content: bool,
+    /// Attributes of items that are added to their embeddings: `category`, `content`, or further ones by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+    /// Fields of the context that the head reads, by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contexts: Vec<String>,
     /// What turns the features into the logit.
     pub head: HeadConfig,
     /// Dropout after the first hidden layer of the head's MLPs; the gates of FinalMLP have none.
@@ -35,7 +42,15 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { dim: 16, item_std: 0.05, item_from_content: true, head: HeadConfig::default(), dropout: 0.1 }
+        Self {
+            dim: 16,
+            item_std: 0.05,
+            item_from_content: true,
+            attributes: Vec::new(),
+            contexts: Vec::new(),
+            head: HeadConfig::default(),
+            dropout: 0.1,
+        }
     }
 }
 
@@ -139,6 +154,8 @@ pub struct CtrModel {
     params: Params,
     tables: Tables,
     bias: TableId,
+    attributes: Attributes,
+    contexts: ContextFields,
     /// Vectors of the kinds of behaviour, where there is more than one.
     behaviours: Option<ParamId>,
     encoder: Box<dyn SequenceEncoder>,
@@ -170,8 +187,8 @@ type ShardRows<'a> = (&'a [u32], &'a [f32]);
 struct ShardGrads {
     loss: f32,
     dense: Vec<Option<Vec<f32>>>,
-    tables: Vec<(TableId, Vec<f32>)>,
-    items: Vec<u32>,
+    /// Of each table that was read, its rows and their gradients.
+    tables: Vec<(TableId, Vec<u32>, Vec<f32>)>,
     updates: Vec<StateUpdate>,
 }
 
@@ -196,8 +213,10 @@ impl CtrModel {
         let kinds = catalog.behaviours;
         let behaviours =
             (kinds > 1).then(|| builder.param("behaviours", kinds, config.dim, Init::Normal(0.05)));
+        let attributes = Attributes::new(&mut builder.at("attributes"), &config.attributes)?;
+        let contexts = ContextFields::new(&mut builder.at("contexts"), &config.contexts)?;
         let encoder = encoder(&mut builder.at("encoder"))?;
-        let columns = (encoder.vectors(), encoder.evidence());
+        let columns = (encoder.vectors(), encoder.evidence() + config.dim * contexts.len());
         let head = Head::new(&mut builder.at("head"), &config.head, config.dropout, columns)?;
         let mut model = Self {
             config: config.clone(),
@@ -206,6 +225,8 @@ impl CtrModel {
             params,
             tables,
             bias,
+            attributes,
+            contexts,
             behaviours,
             encoder,
             head,
@@ -220,6 +241,7 @@ impl CtrModel {
     fn input(&self, pass: &mut Pass<'_>, events: Events) -> Input {
         let _gather = clock::running(Stage::Gather);
         let items = pass.item_rows(Tables::ITEMS);
+        let items = self.attributes.add(pass, items);
         let rows = if let Some(behaviours) = self.behaviours {
             let behaviours = pass.param(behaviours);
             let codes: Vec<u32> = events.behaviours.iter().map(|b| u32::from(*b)).collect();
@@ -233,12 +255,13 @@ impl CtrModel {
     }
 
     /// # Shapes
-    /// B samples → logits `[B, 1]` and the target vectors
-    fn forward(&self, pass: &mut Pass<'_>, events: Events) -> Result<(Mat, Mat)> {
+    /// B samples with their `contexts` `[B, F]` → logits `[B, 1]` and the target vectors
+    fn forward(&self, pass: &mut Pass<'_>, events: Events, contexts: &[u32]) -> Result<(Mat, Mat)> {
         let input = self.input(pass, events);
         let running = clock::running(Stage::Encoder);
-        let interest = self.encoder.forward(pass, &input)?;
+        let mut interest = self.encoder.forward(pass, &input)?;
         drop(running);
+        interest.evidence.extend(self.contexts.columns(pass, contexts));
         let Input { target, events, .. } = input;
         let logits = cost::charge(Part::Head, || {
             let logits = self.head.forward(pass, &target, &interest);
@@ -262,7 +285,7 @@ impl CtrModel {
         let rng = rng::stream(self.seed, "dropout", &[self.step, number]);
         let mut pass =
             Pass::new(Tape::training(), &self.params, &self.tables, &index, rng).of_step(&shard.labels);
-        let (logits, target) = self.forward(&mut pass, events)?;
+        let (logits, target) = self.forward(&mut pass, events, &shard.contexts)?;
         let bce = ops::bce_with_logits(&mut pass.tape, &logits, &shard.labels);
         let size = ops::mean_square(&mut pass.tape, &target);
         let share = shard.len() as f32 / total as f32;
@@ -280,9 +303,8 @@ impl CtrModel {
             tables: leaves
                 .iter()
                 .filter(|(t, _)| self.tables.is_trained(*t))
-                .filter_map(|(t, leaf)| Some((*t, grads.take(leaf)?)))
+                .filter_map(|(t, leaf)| Some((*t, leaf.rows(&index).to_vec(), grads.take(&leaf.values)?)))
                 .collect(),
-            items: index.items,
             updates,
         })
     }
@@ -325,14 +347,14 @@ impl CtrModel {
                     _ => {}
                 }
             }
-            for (table, grad) in &part.tables {
-                touched.entry(table.0).or_default().push((&part.items, grad));
+            for (table, rows, grad) in &part.tables {
+                touched.entry(table.0).or_default().push((rows, grad));
             }
         }
         let mut sparse: Vec<(TableId, RowGrads<'_>)> = Vec::new();
         for (table, shards) in &touched {
             let id = TableId(*table);
-            sparse.push((id, RowGrads::new(self.catalog.items, self.tables.dim(id), shards)));
+            sparse.push((id, RowGrads::new(self.tables.rows(id), self.tables.dim(id), shards)));
         }
         let squares = |values: &[f32]| values.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
         let norm = (dense.iter().flatten().map(|g| squares(g)).sum::<f64>()
@@ -386,6 +408,14 @@ impl CtrModel {
             let expected = format!("{b} samples and {n} behaviours in each column");
             let found = format!("{samples:?} samples, {behaviours:?} behaviours");
             return Err(Error::shape("batch", expected, found));
+        }
+        if self.contexts.len() > 0 {
+            let fields = &self.catalog.contexts;
+            let fits = |(i, value): (usize, &u32)| (*value as usize) < fields[i % fields.len()].count;
+            if batch.contexts.len() != b * fields.len() || !batch.contexts.iter().enumerate().all(fits) {
+                let expected = format!("{b} rows of {} values inside their fields", fields.len());
+                return Err(Error::shape("contexts", expected, format!("{} values", batch.contexts.len())));
+            }
         }
         self.check_numbers(&batch.items, &batch.targets, &batch.behaviours)
     }
@@ -448,7 +478,7 @@ impl CtrModel {
         let (index, events) = ItemIndex::of(shard)?;
         drop(gather);
         let mut pass = self.scoring_pass(&index);
-        Ok(self.forward(&mut pass, events)?.0.to_vec())
+        Ok(self.forward(&mut pass, events, &shard.contexts)?.0.to_vec())
     }
 
     /// The theme of each behaviour of `batch`, as scoring sees it; `None` where no part of the encoder has themes.
@@ -469,7 +499,8 @@ impl CtrModel {
         Ok(found)
     }
 
-    /// Logits of `targets` for one user's history at `time`, and the multiply-adds that were executed for them.
+    /// Logits of `targets` for one user's history at `time` in an unknown context, and the multiply-adds that were executed for
+    /// them.
     ///
     /// # Errors
     /// As [`Self::score`].
@@ -484,7 +515,8 @@ impl CtrModel {
         let score = |targets: &[u32]| {
             let (index, events) = ItemIndex::of_candidates(history, targets, time);
             let mut pass = self.scoring_pass(&index);
-            let (logits, cost) = cost::measure(|| self.forward(&mut pass, events));
+            let contexts = vec![0; targets.len() * self.catalog.contexts.len()];
+            let (logits, cost) = cost::measure(|| self.forward(&mut pass, events, &contexts));
             Ok((logits?.0.to_vec(), cost))
         };
         let parts = targets.par_chunks(self.piece()).map(score).collect::<Result<Vec<_>>>()?;
@@ -502,8 +534,7 @@ impl CtrModel {
         let stated = |targets: &[u32]| -> Result<Cost> {
             let (index, events) = ItemIndex::of_candidates(history, targets, time);
             let mut pass = self.scoring_pass(&index);
-            let input = self.input(&mut pass, events);
-            Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(targets.len())))
+            self.stated(&mut pass, events)
         };
         targets.chunks(self.piece()).map(stated).sum()
     }
@@ -527,9 +558,14 @@ impl CtrModel {
         self.check_prepared()?;
         self.check_batch(batch)?;
         let (index, events) = ItemIndex::of(batch)?;
-        let mut pass = self.scoring_pass(&index);
-        let input = self.input(&mut pass, events);
-        Ok(self.encoder.cost(&mut pass, &input)? + Cost::head(self.head.macs(batch.len())))
+        self.stated(&mut self.scoring_pass(&index), events)
+    }
+
+    fn stated(&self, pass: &mut Pass<'_>, events: Events) -> Result<Cost> {
+        let (items, samples) = (pass.index.items.len(), events.targets.len());
+        let input = self.input(pass, events);
+        let attributes = Cost::encoder(self.attributes.macs(items));
+        Ok(self.encoder.cost(pass, &input)? + attributes + Cost::head(self.head.macs(samples)))
     }
 
     /// Gradients of the mean click loss alone (no auxiliary term, no regulariser) with respect to every dense parameter
@@ -557,7 +593,7 @@ impl CtrModel {
         if of_step {
             pass = pass.of_step(&batch.labels);
         }
-        let (logits, _) = self.forward(&mut pass, events)?;
+        let (logits, _) = self.forward(&mut pass, events, &batch.contexts)?;
         let mut loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
         if of_step {
             let own = pass.losses.iter().map(|(weight, own)| (own, *weight));
@@ -580,9 +616,11 @@ impl CtrModel {
                 continue;
             }
             let mut full = vec![0.0; table.values.len()];
-            let grad = leaves.get(&id).and_then(|leaf| grads.take(leaf)).unwrap_or_default();
-            for (row, grad) in index.items.iter().zip(grad.chunks(table.dim)) {
-                full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
+            if let Some(leaf) = leaves.get(&id) {
+                let grad = grads.take(&leaf.values).unwrap_or_default();
+                for (row, grad) in leaf.rows(&index).iter().zip(grad.chunks(table.dim)) {
+                    full[*row as usize * table.dim..][..table.dim].copy_from_slice(grad);
+                }
             }
             out.push((format!("table.{}", table.name), full));
         }

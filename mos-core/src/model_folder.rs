@@ -6,8 +6,8 @@
 //! | `vocabulary.json.gz` | raw ids and behaviour names ([`mos_data::Vocabulary`]), categories and planted themes of items |
 //! | `model.json` | what is built, how histories are read, and the SHA-256 of the other two |
 //!
-//! The folder is written beside its place and then renamed. Content vectors are not kept: what a model makes of them is in
-//! its weights.
+//! The folder is written beside its place and then renamed. Of the attributes of items those are kept that the model reads. Vectors
+//! are not kept: what a model makes of them is in its weights.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use std::{
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use mos_data::{Catalog, Content, HistoryRule, Vocabulary, rng::hex};
+use mos_data::{Catalog, Content, FeatureValues, HistoryRule, ItemFeature, Vocabulary, rng::hex};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -68,6 +68,58 @@ struct Items<V> {
     /// Planted theme of each item, 65535 = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     themes: Option<Vec<u16>>,
+    /// Further attributes that the model reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Attribute>,
+}
+
+/// An attribute of the items; see [`mos_data::FeatureValues`].
+#[derive(Serialize, Deserialize)]
+struct Attribute {
+    name: String,
+    #[serde(flatten)]
+    values: Values,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Values {
+    One { ids: Vec<u32>, count: usize },
+    Many { offsets: Vec<usize>, ids: Vec<u32>, count: usize },
+    Dense { dim: usize },
+}
+
+impl Attribute {
+    fn of(feature: &ItemFeature) -> Self {
+        let values = match feature.values.clone() {
+            FeatureValues::One { ids, count } => Values::One { ids, count },
+            FeatureValues::Many { offsets, ids, count } => Values::Many { offsets, ids, count },
+            FeatureValues::Dense(Content { dim, .. }) => Values::Dense { dim },
+        };
+        Self { name: feature.name.clone(), values }
+    }
+
+    /// The attribute of `rows` items; `None` where its columns do not fit.
+    fn feature(self, rows: usize) -> Option<ItemFeature> {
+        let known = |ids: &[u32], count: usize| ids.iter().all(|id| (*id as usize) < count);
+        let values = match self.values {
+            Values::One { ids, count } if ids.len() == rows && known(&ids, count) => {
+                FeatureValues::One { ids, count }
+            }
+            Values::Many { offsets, ids, count }
+                if offsets.len() == rows + 1
+                    && offsets[0] == 0
+                    && offsets[rows] == ids.len()
+                    && offsets.is_sorted()
+                    && known(&ids, count) =>
+            {
+                FeatureValues::Many { offsets, ids, count }
+            }
+            Values::Dense { dim } => FeatureValues::Dense(Content { dim, values: vec![0.0; rows * dim] }),
+            _ => return None,
+        };
+        Some(ItemFeature { name: self.name, values })
+    }
 }
 
 /// Writes a model folder. One that stands there already is replaced.
@@ -83,12 +135,19 @@ pub fn save(
     history: &HistoryRule,
 ) -> Result<()> {
     check_place(folder)?;
+    check_model(model.config())?;
     let catalog = model.catalog();
     let part = beside(folder, "part");
     let _ = std::fs::remove_dir_all(&part);
     std::fs::create_dir_all(&part).map_err(|e| io(&part, e))?;
     checkpoint::save(model, &part.join(WEIGHTS), HashMap::<String, String>::new())?;
-    let items = Items { vocabulary, categories: catalog.categories.clone(), themes: catalog.themes.clone() };
+    let read = catalog.features.iter().filter(|f| model.config().attributes.contains(&f.name));
+    let items = Items {
+        vocabulary,
+        categories: catalog.categories.clone(),
+        themes: catalog.themes.clone(),
+        attributes: read.map(Attribute::of).collect(),
+    };
     let path = part.join(VOCABULARY);
     write_compressed(&path, &items).map_err(|e| io(&path, e))?;
     let mut files = BTreeMap::new();
@@ -117,6 +176,22 @@ pub fn save(
     std::fs::rename(&part, folder).map_err(|e| io(folder, e))?;
     let _ = std::fs::remove_dir_all(&old);
     Ok(())
+}
+
+/// Refuses a model that [`save`] would refuse, before it is trained.
+///
+/// # Errors
+/// [`Error::Config`] where the model reads contexts: a folder knows no names for their values.
+pub fn check_model(config: &ModelConfig) -> Result<()> {
+    match config.contexts.first() {
+        None => Ok(()),
+        Some(field) => Err(Error::config(
+            "model.contexts",
+            field,
+            "a model folder has no names for the values of contexts, so that nobody could ask it: leave contexts out, or \
+             do not keep the model",
+        )),
+    }
 }
 
 /// Refuses a place that [`save`] would refuse, before the work, and makes the folder that it stands in.
@@ -184,22 +259,24 @@ pub fn load<E: EncoderSource>(folder: &Path, encoders: &E) -> Result<(CtrModel, 
     let path = folder.join(VOCABULARY);
     let mut text = Vec::new();
     GzDecoder::new(&packed[..]).read_to_end(&mut text).map_err(|e| io(&path, e))?;
-    let Items::<Vocabulary> { vocabulary, categories, themes } =
+    let Items::<Vocabulary> { vocabulary, categories, themes, attributes } =
         serde_json::from_slice(&text).map_err(|e| refuse(&path, &e))?;
     let rows = vocabulary.rows();
     // The vectors themselves are in the weights; only their width decides what is built.
     let content = manifest.content.map(|dim| Content { dim, values: vec![0.0; rows * dim] });
     let (category_count, behaviours) = (manifest.category_count, vocabulary.behaviours());
     let columns = [categories.as_ref().map(Vec::len), themes.as_ref().map(Vec::len)];
-    if columns.into_iter().flatten().any(|len| len != rows) {
-        return Err(refuse(&path, &format!("its columns differ in length: {DAMAGED}")));
-    }
+    let features: Option<Vec<ItemFeature>> = attributes.into_iter().map(|a| a.feature(rows)).collect();
+    let Some(features) = features.filter(|_| columns.into_iter().flatten().all(|len| len == rows)) else {
+        return Err(refuse(&path, &format!("its columns do not fit together: {DAMAGED}")));
+    };
     let catalog = Arc::new(Catalog {
         items: rows,
         categories,
         category_count,
         content,
         themes,
+        features,
         behaviours,
         ..Catalog::default()
     });

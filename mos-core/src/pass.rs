@@ -93,6 +93,21 @@ pub struct StateUpdate {
     pub values: Vec<f32>,
 }
 
+/// Rows of a table that a pass reads.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    /// Which they are; `None`: those of the pass's distinct items.
+    rows: Option<Vec<u32>>,
+    pub(crate) values: Mat,
+}
+
+impl Leaf {
+    /// The rows of the table, each once.
+    pub(crate) fn rows<'a>(&'a self, index: &'a ItemIndex) -> &'a [u32] {
+        self.rows.as_deref().unwrap_or(&index.items)
+    }
+}
+
 /// Everything a forward pass reads and writes.
 #[derive(Debug)]
 pub struct Pass<'a> {
@@ -108,7 +123,7 @@ pub struct Pass<'a> {
     pub rng: ChaCha8Rng,
     /// Labels of the samples, in training alone.
     pub(crate) labels: Option<&'a [f32]>,
-    pub(crate) leaves: HashMap<TableId, Mat>,
+    pub(crate) leaves: HashMap<TableId, Leaf>,
     pub(crate) losses: Vec<(f32, Mat)>,
     pub(crate) updates: Vec<StateUpdate>,
 }
@@ -162,7 +177,21 @@ impl<'a> Pass<'a> {
     /// The table's rows of this shard's distinct items `[U, dim]`, as a leaf that gets a gradient.
     pub fn item_rows(&mut self, table: TableId) -> Mat {
         let (tables, index) = (self.tables, self.index);
-        self.leaves.entry(table).or_insert_with(|| tables.gather(table, &index.items)).clone()
+        let all = || Leaf { rows: None, values: tables.gather(table, &index.items) };
+        self.leaves.entry(table).or_insert_with(all).values.clone()
+    }
+
+    /// The rows `values` of a table of values, each once, as a leaf that gets a gradient, and the place of each value in it. A pass
+    /// reads such a table once.
+    pub(crate) fn value_rows(&mut self, table: TableId, values: &[u32]) -> (Mat, Vec<u32>) {
+        let mut rows = values.to_vec();
+        rows.sort_unstable();
+        rows.dedup();
+        let places = values.iter().map(|v| rows.partition_point(|row| row < v) as u32).collect();
+        let leaf = Leaf { values: self.tables.gather(table, &rows), rows: Some(rows) };
+        let found = leaf.values.clone();
+        assert!(self.leaves.insert(table, leaf).is_none(), "a table of values is read twice");
+        (found, places)
     }
 
     /// Adds `weight * loss` to the training loss. The loss is a `[1, 1]` mean over the shard; an encoder inside a mixture

@@ -43,7 +43,7 @@ impl Table {
     }
 }
 
-/// All embedding tables of a model, in order of creation. Every table has one row per item of the catalog.
+/// All embedding tables of a model, in order of creation. Most have one row per item of the catalog.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     pub(crate) tables: Vec<Table>,
@@ -80,12 +80,21 @@ impl Tables {
                 values
             }
         };
-        assert!(self.tables.iter().all(|t| t.name != name), "two tables are named {name}");
         values[..dim].fill(0.0);
-        let trained = init != TableInit::FrozenContent;
+        Ok(self.add(name, dim, values, init != TableInit::FrozenContent))
+    }
+
+    /// A table that starts at these values.
+    pub(crate) fn add(&mut self, name: &str, dim: usize, values: Vec<f32>, trained: bool) -> TableId {
+        assert!(self.tables.iter().all(|t| t.name != name), "two tables are named {name}");
         let moments = if trained { vec![0.0; values.len()] } else { Vec::new() };
         self.tables.push(Table { name: name.to_owned(), dim, values, m: moments.clone(), v: moments });
-        Ok(TableId(self.tables.len() - 1))
+        TableId(self.tables.len() - 1)
+    }
+
+    /// Rows of the table.
+    pub fn rows(&self, id: TableId) -> usize {
+        self.tables[id.0].values.len() / self.tables[id.0].dim
     }
 
     /// Width of the table.
@@ -121,7 +130,7 @@ impl Tables {
     }
 
     /// Lazy Adam: updates the rows that have a gradient other than zero, each scaled by `scale` and with `l2` times the row
-    /// added. Row 0, the unknown item, stays zero. A frozen table is left alone. `step` counts from 1.
+    /// added. Row 0, the unknown item or no value, stays zero. A frozen table is left alone. `step` counts from 1.
     pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, l2: f32, adam: &Adam, step: u64) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
@@ -213,11 +222,11 @@ pub struct RowGrads<'a> {
 }
 
 impl<'a> RowGrads<'a> {
-    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `items` rows. Rows
+    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `table_rows` rows. Rows
     /// whose gradient is zero are left out.
-    pub fn new(items: usize, dim: usize, shards: &[(&[u32], &'a [f32])]) -> Self {
-        let part_rows = items.div_ceil(PARTS).max(1);
-        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); items.div_ceil(part_rows)];
+    pub fn new(table_rows: usize, dim: usize, shards: &[(&[u32], &'a [f32])]) -> Self {
+        let part_rows = table_rows.div_ceil(PARTS).max(1);
+        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); table_rows.div_ceil(part_rows)];
         // A leaf covers all items of its shard, also those that nothing reached through this table.
         let reached = |(rows, grads): &(&[u32], &[f32])| -> Vec<u32> {
             let places = grads.chunks(dim).enumerate().take(rows.len());

@@ -17,7 +17,7 @@ pub struct Batch {
     pub labels: Vec<f32>,
     /// Time of each prediction `[B]`, in seconds.
     pub target_times: Vec<i64>,
-    /// Context `[B, F]`, row-major: one value for each of the catalog's F fields; no model here reads it.
+    /// Context `[B, F]`, row-major: one value for each of the catalog's F fields.
     pub contexts: Vec<u32>,
     /// Borders of the histories `[B + 1]`.
     pub offsets: Vec<usize>,

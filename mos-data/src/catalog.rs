@@ -13,9 +13,9 @@ pub struct Catalog {
     pub content: Option<Content>,
     /// Planted theme of each item (synthetic data); `u16::MAX` = none.
     pub themes: Option<Vec<u16>>,
-    /// Further attributes of the items; no model here reads them.
+    /// Further attributes of the items; a model reads those that its configuration names.
     pub features: Vec<ItemFeature>,
-    /// What is known of a prediction beside user and item, one field each; no model here reads it.
+    /// What is known of a prediction beside user and item, one field each; a model reads those that its configuration names.
     pub contexts: Vec<ContextField>,
     /// Number of behaviour codes, 0 = none included.
     pub behaviours: usize,

@@ -46,6 +46,7 @@ pub(super) fn work(args: &TrainArgs, registry: &Registry) -> anyhow::Result<()> 
     experiment.controls = false;
     experiment.check(registry)?;
     let Some(row) = experiment.rows()?.pop() else { bail!("there is nothing to train") };
+    mos_core::model_folder::check_model(&row.experiment.model)?;
     mos_core::model_folder::check_place(&args.out)?;
     let (data, held_out) = experiment.load()?;
     eprint!("{}", data.card);
