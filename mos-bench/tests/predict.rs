@@ -107,6 +107,35 @@ fn a_folder_scores_as_its_run_did() {
     check(&experiment, "sim-hard", "same_category", &folder.path().join("hard"));
 }
 
+/// One value, several values and a vector, each kept with the model that reads it.
+#[test]
+fn a_folder_keeps_the_attributes_that_its_model_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let mut ratings = String::from("userId,movieId,rating,timestamp\n");
+    (0..1500u64)
+        .for_each(|i| ratings += &format!("{},{},{}.0,{}\n", i % 20, i * i * 31 % 197, i % 5 + 1, i * 400));
+    let films: String = (0..197).map(|i| format!("{i},Film {i},Genre{}|Genre{}\n", i % 4, i % 7)).collect();
+    std::fs::write(place("ratings.csv"), ratings).unwrap();
+    std::fs::write(place("movies.csv"), "movieId,title,genres\n".to_owned() + &films).unwrap();
+    let films = format!("data={{ source = \"movielens\", path = \"{}\" }}", folder.path().display());
+    for (n, (data, attributes)) in [
+        (csv(folder.path()), r#"["category"]"#),
+        (vec![films], r#"["genres","category"]"#),
+        (vec!["data.generator.users=40".into()], r#"["content"]"#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let with = [&data[..], &[format!("model.attributes={attributes}")]].concat();
+        check(&experiment(&with), "twin", "mos", &place(&format!("model-{n}")));
+    }
+    let with =
+        [&csv(folder.path())[..], &["model.contexts=[\"age\"]".into(), "keep_models=true".into()]].concat();
+    let error = experiment(&with).check(&Registry::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("leave contexts out"), "{error:#}");
+}
+
 #[test]
 fn what_the_model_does_not_know_is_counted() {
     let folder = tempfile::tempdir().unwrap();
