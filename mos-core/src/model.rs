@@ -394,6 +394,7 @@ impl CtrModel {
     /// Derives what scoring looks up from the weights; call after training and before [`Self::score`].
     pub fn prepare_scoring(&mut self) {
         let (params, tables) = (&mut self.params, &self.tables);
+        self.attributes.prepare(params, tables);
         visit(self.encoder.as_ref(), &mut |e| e.prepare_scoring(params, tables));
         self.prepared = true;
     }
@@ -562,10 +563,9 @@ impl CtrModel {
     }
 
     fn stated(&self, pass: &mut Pass<'_>, events: Events) -> Result<Cost> {
-        let (items, samples) = (pass.index.items.len(), events.targets.len());
+        let samples = events.targets.len();
         let input = self.input(pass, events);
-        let attributes = Cost::encoder(self.attributes.macs(items));
-        Ok(self.encoder.cost(pass, &input)? + attributes + Cost::head(self.head.macs(samples)))
+        Ok(self.encoder.cost(pass, &input)? + Cost::head(self.head.macs(samples)))
     }
 
     /// Gradients of the mean click loss alone (no auxiliary term, no regulariser) with respect to every dense parameter
@@ -647,6 +647,7 @@ impl CtrModel {
                 table.values[index] += step;
             }
         }
+        self.attributes.prepare(&mut self.params, &self.tables);
         let logits = self.score_shard(batch);
         self.restore(before);
         let each = |(x, y): (&f32, &f32)| f64::from(x.max(0.0) - x * y) + f64::from(-x.abs()).exp().ln_1p();

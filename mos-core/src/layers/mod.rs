@@ -8,8 +8,10 @@ pub use attention::TargetAttention;
 pub use positioned::Positioned;
 pub use transformer::{Transformer, TransformerConfig};
 
+use rayon::prelude::*;
+
 use crate::{
-    Builder, Init, Mat, ParamId, Pass,
+    Builder, Init, Mat, ParamId, Params, Pass,
     ops::{self, Activation},
 };
 
@@ -62,6 +64,21 @@ impl Linear {
         let weight = pass.param(self.weight);
         let weight = ops::columns(&mut pass.tape, &weight, from, width);
         ops::linear(&mut pass.tape, x, &weight, None, Activation::None)
+    }
+
+    /// What it makes of rows outside a pass, row-major; nothing is counted and nothing learned.
+    pub(crate) fn of_all(&self, params: &Params, rows: &[f32]) -> Vec<f32> {
+        let (input, output) = self.shape;
+        let weight = params.get(self.weight);
+        let mut out = vec![0.0; rows.len() / input * output];
+        out.par_chunks_mut(output).zip(rows.par_chunks(input)).for_each(|(out, row)| {
+            if let Some(bias) = self.bias {
+                out.copy_from_slice(params.get(bias).values());
+            }
+            let weight = weight.values().chunks(output);
+            row.iter().zip(weight).for_each(|(x, weights)| ops::axpy(*x, weights, out));
+        });
+        out
     }
 
     /// Columns of its output.
