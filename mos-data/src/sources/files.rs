@@ -11,6 +11,9 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::{Error, Result};
 
+/// Bytes of a file that is unpacked into memory, at most.
+const MOST: u64 = 1 << 32;
+
 /// A published set on disk.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -221,15 +224,21 @@ impl Member {
         Ok(if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) })
     }
 
-    /// All of its bytes, unpacked, for formats that are not read from front to back.
+    /// All of its bytes, unpacked, for formats that are not read from front to back; at most 4 GiB.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be read.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.open()?
-            .read_to_end(&mut out)
-            .map_err(|e| Error::file(&self.path, e, "is the file whole? fetch it again"))?;
+        let read = self.open()?.take(MOST + 1).read_to_end(&mut out);
+        read.map_err(|e| Error::file(&self.path, e, "is the file whole? fetch it again"))?;
+        if out.len() as u64 > MOST {
+            return Err(Error::file(
+                &self.path,
+                "is more than 4 GiB unpacked, which is too much for memory",
+                "unpack it: a file that lies on disk by itself is read where it lies",
+            ));
+        }
         Ok(out)
     }
 

@@ -2,8 +2,10 @@
 
 use std::{
     borrow::Cow,
-    io::{BufRead, BufReader, Cursor, Read},
+    cell::Cell,
+    io::{BufRead, BufReader, Cursor, Error as IoError, Read},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use csv::ByteRecord;
@@ -11,12 +13,21 @@ use csv::ByteRecord;
 use super::{
     files::Member,
     json::{Fields, NoRecord},
+    likely,
     reading::Reading,
 };
 use crate::{Error, Result, nearest_name};
 
 /// The end of the year 2099 in seconds: later times are taken for milliseconds.
-const LATEST: i64 = 4_102_444_799;
+pub(super) const LATEST: i64 = 4_102_444_799;
+
+/// Bytes of a row at most, so that a file without ends of lines or with a quote that never ends is not read into memory.
+pub(super) const LONGEST: u64 = 1 << 26;
+
+/// A row that is longer.
+pub(super) fn too_long() -> IoError {
+    IoError::other(format!("a row is longer than {} MiB: is this a text with a row a line?", LONGEST >> 20))
+}
 
 /// How the text of a table is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +59,8 @@ pub(super) struct Table {
     lines_before: u64,
     /// Whether the bytes could not be read.
     broken: bool,
+    /// Bytes that the row which is read may still have.
+    left: Rc<Cell<u64>>,
 }
 
 enum Reader {
@@ -57,6 +70,28 @@ enum Reader {
         input: BufReader<Box<dyn Read>>,
         line: u64,
     },
+}
+
+/// Bytes that fail where a row is too long.
+struct Bounded {
+    input: Box<dyn Read>,
+    /// What the row may still have.
+    left: Rc<Cell<u64>>,
+}
+
+impl Bounded {
+    fn new(input: Box<dyn Read>) -> (Box<dyn Read>, Rc<Cell<u64>>) {
+        let left = Rc::new(Cell::new(LONGEST));
+        (Box::new(Self { input, left: Rc::clone(&left) }), left)
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(out)?;
+        self.left.set(self.left.get().checked_sub(n as u64).ok_or_else(too_long)?);
+        Ok(n)
+    }
 }
 
 /// The bytes of a file without the mark that some programs put before UTF-8.
@@ -91,8 +126,8 @@ impl Reader {
 
 impl Table {
     pub(super) fn open(file: &Member, layout: Layout<'_>) -> Result<Self> {
-        let reader = Reader::new(open(file)?, layout);
-        let mut table = Self::over(reader, &file.path, layout.separator, None);
+        let (input, left) = Bounded::new(open(file)?);
+        let mut table = Self::over(Reader::new(input, layout), left, &file.path, layout.separator, None);
         let first = table.first()?;
         table.columns = layout.columns.unwrap_or(first.len());
         if layout.header {
@@ -109,22 +144,29 @@ impl Table {
 
     /// Records of JSON, one a line, as rows of these fields; the first `needed` must be there in every record.
     pub(super) fn records(file: &Member, fields: &[&str], needed: usize) -> Result<Self> {
-        let reader = Reader::lines(open(file)?);
+        let (input, left) = Bounded::new(open(file)?);
         let fields = Fields::new(fields, needed);
         // No line contains its own end, so that each is one column until it is taken apart.
-        let mut table = Self::over(reader, &file.path, "\n", Some(fields));
+        let mut table = Self::over(Reader::lines(input), left, &file.path, "\n", Some(fields));
         table.ahead = Some(table.first()?);
         Ok(table)
     }
 
     /// Rows of a block of whole lines, `lines_before` lines into the file; nothing is read yet.
     pub(super) fn block(lines: Vec<u8>, lines_before: u64, file: &Path, layout: Layout<'_>) -> Self {
-        let reader = Reader::new(Box::new(Cursor::new(lines)), layout);
+        let (input, left) = Bounded::new(Box::new(Cursor::new(lines)));
         let columns = layout.columns.unwrap_or(0);
-        Self { columns, lines_before, ..Self::over(reader, file, layout.separator, None) }
+        let reader = Reader::new(input, layout);
+        Self { columns, lines_before, ..Self::over(reader, left, file, layout.separator, None) }
     }
 
-    fn over(reader: Reader, file: &Path, separator: &str, fields: Option<Fields>) -> Self {
+    fn over(
+        reader: Reader,
+        left: Rc<Cell<u64>>,
+        file: &Path,
+        separator: &str,
+        fields: Option<Fields>,
+    ) -> Self {
         let header = fields.as_ref().map_or(Vec::new(), |f| f.names().to_vec());
         Self {
             file: file.to_owned(),
@@ -138,6 +180,7 @@ impl Table {
             ahead: None,
             lines_before: 0,
             broken: false,
+            left,
         }
     }
 
@@ -155,16 +198,32 @@ impl Table {
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
         self.find(names).ok_or_else(|| {
             let near = nearest_name(names[0], self.header.iter().map(String::as_str)).unwrap_or_default();
-            Error::file(
+            self.explain(Error::file(
                 &self.file,
                 format!(
                     "there is no column {}; the first line is {:?}",
                     names.join(" or "),
-                    self.header.join(&self.separator)
+                    cut(&self.header.join(&self.separator))
                 ),
                 format!("is {near:?} meant? the separator is {:?}", self.separator),
-            )
+            ))
         })
+    }
+
+    /// An error over the columns with another hint, where the first line says what is wrong: another separator, or no header.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let first: Vec<Cow<'_, str>> = match &self.ahead {
+            _ if !self.header.is_empty() => self.header.iter().map(|n| Cow::Borrowed(n.as_str())).collect(),
+            Some(row) => row.iter().map(text_of).collect(),
+            None => return error,
+        };
+        let other = likely::separator(&first.join(&self.separator), &self.separator, first.len(), 2);
+        let headless = (!self.header.is_empty() && likely::is_data(&first))
+            .then(|| "the first line looks like data: the line that names the columns is missing".to_owned());
+        match (error, other.or(headless)) {
+            (Error::File { file, message, .. }, Some(hint)) => Error::File { file, message, hint },
+            (error, _) => error,
+        }
     }
 
     /// The names of the columns; empty without a header.
@@ -178,6 +237,7 @@ impl Table {
     }
 
     fn read(&mut self) -> Result<Option<ByteRecord>> {
+        self.left.set(LONGEST);
         match &mut self.reader {
             Reader::Csv(reader) => {
                 let mut row = std::mem::take(&mut self.spare);
@@ -228,13 +288,23 @@ impl Table {
     ) -> Result<()> {
         loop {
             match self.advance() {
-                Ok(false) => return Ok(()),
-                Ok(true) => reading.tolerate(take(&self.row()))?,
+                Ok(false) => break,
+                Ok(true) => {
+                    let row = Row { reading: Some(reading), ..self.row() };
+                    if let Some(mut watch) = reading.watch() {
+                        watch.enter(row.file, row.line);
+                    }
+                    reading.tolerate(take(&row))?
+                }
                 // A row of the wrong shape was read to its end, bytes that cannot be read have none.
                 Err(error) if self.broken => return Err(error),
                 Err(error) => reading.tolerate(Err(error))?,
             };
         }
+        if let Some(mut watch) = reading.watch() {
+            watch.leave();
+        }
+        Ok(())
     }
 
     /// Goes to the next row and checks its number of columns; false at the end.
@@ -264,13 +334,7 @@ impl Table {
         let (found, wanted) = (self.row.len(), self.columns);
         if found != wanted {
             let row = self.row();
-            let names = [(",", "a comma"), ("\t", "a tab"), (";", "a semicolon"), ("::", "::"), ("|", "|")];
-            let whole = row.whole();
-            let hint = names
-                .iter()
-                .filter(|(s, _)| *s != self.separator && whole.matches(s).count() + 1 >= wanted && wanted > 1)
-                .map(|(_, name)| format!("is the separator {name}?"))
-                .next()
+            let hint = likely::separator(&row.whole(), &self.separator, found, wanted.max(2))
                 .unwrap_or_else(|| format!("the separator is {:?}", self.separator));
             return Err(row.fail_whole(format!("has {found} column(s) instead of {wanted}"), hint));
         }
@@ -285,6 +349,7 @@ impl Table {
             header: &self.header,
             of_record: self.fields.is_some(),
             fields: &self.row,
+            reading: None,
         }
     }
 }
@@ -317,12 +382,20 @@ pub(super) struct Row<'a> {
     /// Fields of a record have names and no places.
     of_record: bool,
     fields: &'a ByteRecord,
+    /// What the row is read for.
+    reading: Option<&'a Reading>,
 }
 
 impl<'a> Row<'a> {
     /// A row that comes from elsewhere than text.
-    pub(super) fn new(file: &'a Path, line: u64, header: &'a [String], fields: &'a ByteRecord) -> Self {
-        Self { file, line, separator: ",", header, of_record: false, fields }
+    pub(super) fn new(
+        file: &'a Path,
+        line: u64,
+        header: &'a [String],
+        fields: &'a ByteRecord,
+        reading: &'a Reading,
+    ) -> Self {
+        Self { file, line, separator: ",", header, of_record: false, fields, reading: Some(reading) }
     }
 }
 
@@ -356,7 +429,7 @@ impl Row<'_> {
     pub(super) fn number_id(&self, c: usize) -> Result<Cow<'_, str>> {
         let text = self.id(c)?;
         if !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(self.fail(c, "is not a whole number", self.header_hint("ids are digits here")));
+            return Err(self.fail(c, "is not a whole number", "ids are digits here"));
         }
         Ok(text)
     }
@@ -366,7 +439,11 @@ impl Row<'_> {
         match self.text(c).as_ref() {
             "1" | "1.0" => Ok(1.0),
             "0" | "0.0" => Ok(0.0),
-            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
+            _ => Err(self.fail(
+                c,
+                "is no label",
+                "labels are 0 or 1; for graded values use `rating` and a rule",
+            )),
         }
     }
 
@@ -376,12 +453,12 @@ impl Row<'_> {
         text.parse::<f32>()
             .ok()
             .filter(|x| x.is_finite())
-            .ok_or_else(|| self.fail(c, "is not a number", self.header_hint("a number such as 4.5")))
+            .ok_or_else(|| self.fail(c, "is not a number", "a number such as 4.5"))
     }
 
     /// A whole number.
     pub(super) fn integer(&self, c: usize) -> Result<i64> {
-        let wrong = || self.fail(c, "is not a whole number", self.header_hint("digits only"));
+        let wrong = || self.fail(c, "is not a whole number", "digits only");
         self.text(c).parse().map_err(|_| wrong())
     }
 
@@ -396,18 +473,33 @@ impl Row<'_> {
             return Err(self.fail(c, "is a time before 1970", "times count from 1970-01-01 00:00 UTC"));
         }
         if time / ticks > LATEST {
-            let hint = if ticks == 1 { "are these milliseconds?" } else { "is the time unit right?" };
+            let hint = likely::unit(&self.text(c)).map_or_else(
+                || "is the unit of time right?".to_owned(),
+                |(unit, day)| format!("it is {day} in {unit}: is the unit of time right?"),
+            );
             return Err(self.fail(c, "is a time after 2099", hint));
+        }
+        if let Some(mut watch) = self.reading.and_then(Reading::watch) {
+            watch.time(&self.text(c), time, ticks);
         }
         Ok(time)
     }
 
-    fn header_hint(&self, usual: &str) -> String {
-        let letters = |f: &[u8]| f.iter().any(u8::is_ascii_alphabetic);
-        if self.line == 1 && self.header.is_empty() && self.fields.iter().all(letters) {
-            "this line looks like a header, which this layout does not have".into()
+    /// What is wrong with the row as a whole, where a field of it is.
+    fn hint(&self) -> &'static str {
+        if self.of_record {
+            ""
+        } else if self.line == 1
+            && self.header.is_empty()
+            && likely::is_header(self.fields.iter().map(text_of))
+        {
+            "this line looks like a header, which this layout does not have; "
+        } else if !self.header.is_empty()
+            && self.fields.iter().map(text_of).eq(self.header.iter().map(String::as_str))
+        {
+            "this line names the columns once more: were files joined?; "
         } else {
-            usual.to_owned()
+            ""
         }
     }
 
@@ -425,7 +517,7 @@ impl Row<'_> {
             column: if self.of_record { 0 } else { c + 1 },
             text: cut(&text_of(&self.fields[c])),
             message: message.to_string() + &named,
-            hint: hint.to_string(),
+            hint: self.hint().to_owned() + &hint.to_string(),
         }
     }
 
