@@ -278,7 +278,7 @@ fn write(array: &ArrayRef, at: usize, ticks: i64, out: &mut String) {
         DataType::Boolean => write!(out, "{}", u8::from(array.as_boolean().value(at))),
         DataType::Utf8 => write!(out, "{}", array.as_string::<i32>().value(at)),
         DataType::Binary => {
-            write!(out, "{}", super::table::text_of(array.as_binary::<i32>().value(at)))
+            write!(out, "{}", super::row::text_of(array.as_binary::<i32>().value(at)))
         }
         DataType::Date32 => {
             let days = array.as_primitive::<types::Date32Type>().value(at);

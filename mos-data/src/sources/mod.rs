@@ -32,6 +32,7 @@ mod recbole;
 mod rechorus;
 mod reczoo;
 mod retailrocket;
+mod row;
 pub mod schema;
 pub mod sets;
 mod steam;

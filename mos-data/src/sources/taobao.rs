@@ -9,7 +9,8 @@ use super::{
     Format, Reading,
     blocks::{Rows, each_block},
     builder::{LogBuilder, plain_number},
-    table::{LATEST, Layout},
+    row::LATEST,
+    table::Layout,
 };
 use crate::{Event, Log, Result};
 
