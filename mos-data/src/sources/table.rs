@@ -79,7 +79,7 @@ struct Bounded {
 }
 
 impl Bounded {
-    fn new(input: Box<dyn Read>) -> (Box<dyn Read>, Rc<Cell<u64>>) {
+    fn around(input: Box<dyn Read>) -> (Box<dyn Read>, Rc<Cell<u64>>) {
         let left = Rc::new(Cell::new(LONGEST));
         (Box::new(Self { input, left: Rc::clone(&left) }), left)
     }
@@ -125,7 +125,7 @@ impl Reader {
 
 impl Table {
     pub(super) fn open(file: &Member, layout: Layout<'_>) -> Result<Self> {
-        let (input, left) = Bounded::new(open(file)?);
+        let (input, left) = Bounded::around(open(file)?);
         let mut table = Self::over(Reader::new(input, layout), left, &file.path, layout.separator, None);
         let first = table.first()?;
         table.columns = layout.columns.unwrap_or(first.len());
@@ -143,7 +143,7 @@ impl Table {
 
     /// Records of JSON, one a line, as rows of these fields; the first `needed` must be there in every record.
     pub(super) fn records(file: &Member, fields: &[&str], needed: usize) -> Result<Self> {
-        let (input, left) = Bounded::new(open(file)?);
+        let (input, left) = Bounded::around(open(file)?);
         let fields = Fields::new(fields, needed);
         // No line contains its own end, so that each is one column until it is taken apart.
         let mut table = Self::over(Reader::lines(input), left, &file.path, "\n", Some(fields));
@@ -153,7 +153,7 @@ impl Table {
 
     /// Rows of a block of whole lines, `lines_before` lines into the file; nothing is read yet.
     pub(super) fn block(lines: Vec<u8>, lines_before: u64, file: &Path, layout: Layout<'_>) -> Self {
-        let (input, left) = Bounded::new(Box::new(Cursor::new(lines)));
+        let (input, left) = Bounded::around(Box::new(Cursor::new(lines)));
         let columns = layout.columns.unwrap_or(0);
         let reader = Reader::new(input, layout);
         Self { columns, lines_before, ..Self::over(reader, left, file, layout.separator, None) }
