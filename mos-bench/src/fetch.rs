@@ -261,6 +261,12 @@ impl Job<'_> {
                 )));
             }
         };
+        // A page that asks to sign in comes with status 200.
+        if text(&response, header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(Stop::Final(anyhow::anyhow!(
+                "the server sends a page instead of the file (does the publisher ask to sign in by now?)"
+            )));
+        }
         let length = text(&response, header::CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
         let total = whole.or_else(|| length.map(|n| from + n));
         if let (Some(total), Some(wanted)) = (total, self.file.size)

@@ -34,6 +34,8 @@ enum Answer {
     /// What is asked for, but the connection ends after so many bytes of it.
     Cut(Vec<u8>, usize),
     Status(&'static str),
+    /// A page that asks to sign in.
+    Page,
 }
 
 /// A server that answers in its own thread until the process ends.
@@ -93,6 +95,10 @@ fn serve(
         Answer::Cut(bytes, after) => (bytes, true, after),
         Answer::Status(status) => {
             return write!(&*stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        Answer::Page => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n";
+            return write!(&*stream, "{head}Connection: close\r\n\r\n<html>");
         }
     };
     let whole = bytes.len();
@@ -271,6 +277,9 @@ fn what_is_not_there_and_what_is_done_by_hand() {
         "/sets/loc-gowalla_totalCheckins.txt.gz: the server answers 404 Not Found|--url names another place",
     );
     assert_eq!(server.asked("/sets/loc-gowalla_totalCheckins.txt.gz").len(), 1, "no use to try again");
+    let error = run(&mut fetch(folder.path(), "gowalla", &Server::new(|_, _| Answer::Page))).unwrap_err();
+    contains(&error, "sends a page instead of the file");
+    assert_eq!(files(folder.path()), Vec::<String>::new());
     let out = bench(folder.path()).args(["data", "fetch", "taobao"]).assert().code(2);
     let out = String::from_utf8(out.get_output().stdout.clone()).unwrap();
     contains(&out, "https://tianchi.aliyun.com/dataset/649|sign in|mos-bench data check taobao data/taobao");
