@@ -134,7 +134,13 @@ impl Files {
     fn member(&self, name: &str, place: &Place) -> Member {
         let path = match place {
             Place::Disk(path) => path.clone(),
-            Place::Zip { archive, .. } => archive.join(name),
+            // Not joined: the name of a member may begin with a slash.
+            Place::Zip { archive, .. } => {
+                let mut path = archive.clone().into_os_string();
+                path.push("/");
+                path.push(name);
+                path.into()
+            }
         };
         debug_assert!(self.single || path.starts_with(&self.root));
         Member { path, place: place.clone() }
@@ -269,5 +275,20 @@ impl Read for Checked {
             return Err(IoError::other("the member of the archive is damaged"));
         }
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_lie_in_their_archive_whatever_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("set.zip");
+        // Its one member is named `/test.parquet.gz`.
+        std::fs::write(&archive, include_bytes!("../../../fuzz/seeds/packed/zip-absolute")).unwrap();
+        let member = Files::open(&archive).unwrap().find(&["test.parquet"]).unwrap();
+        assert!(member.path.starts_with(&archive), "{}", member.path.display());
     }
 }
