@@ -9,6 +9,7 @@ pub mod config;
 pub mod environment;
 pub mod experiment;
 pub mod export;
+pub mod fetch;
 pub mod flops;
 pub mod folder;
 pub mod log;

@@ -386,6 +386,15 @@ fn targets(
         LabelRule::Impressions {} => {
             let missing = || Error::config("task.label.from", "impressions", "this log has no impressions");
             let shown = impressions.ok_or_else(missing)?;
+            let beyond = |(p, i): &(&Published, &Impression)| {
+                p.history.is_some_and(|history| history as usize > x.range(i.user).len())
+            };
+            if let Some((_, i)) = published.iter().flatten().zip(&shown).find(beyond) {
+                return Err(Error::too_few(
+                    format!("a published history of user {} is longer than what the user did", i.user),
+                    "is the store damaged? convert the source again",
+                ));
+            }
             let with_row = |(row, i): (usize, &Impression)| Target {
                 part: published.as_ref().map_or(Part::Train, |p| p[row].part),
                 history: published.as_ref().and_then(|p| p[row].history),

@@ -19,6 +19,7 @@ mod catalog;
 mod dataset;
 mod error;
 mod events;
+mod guard;
 mod history;
 pub mod hopping;
 mod interactions;

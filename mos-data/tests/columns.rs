@@ -337,7 +337,7 @@ fn a_longctr_set_that_does_not_fit_together_says_where() {
     let (_, all) = damage(&|folder| {
         folder.parquet("set/train.parquet", train(5, 1, 0));
     });
-    assert_eq!(all.unwrap().1.len(), 1, "the rest is read");
+    assert_eq!(all.unwrap().errors.len(), 1, "the rest is read");
     let (message, _) =
         damage(&|folder| std::fs::remove_file(folder.path().join("set/test.parquet")).unwrap());
     assert!(message.contains("test.parquet is not here"), "{message}");

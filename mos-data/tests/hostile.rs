@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
 use mos_data::{Cuts, LabelRule, Log, Sessionizer, TaskConfig, prepare, sources::Source};
 use proptest::prelude::*;
 
@@ -49,6 +52,36 @@ type Numbers = (i64, i64, i64, i64);
 /// A number of a row: ordinary, or one that is hard to take.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![30 => 0i64..8, 1 => Just(-3), 1 => Just(i64::MAX), 1 => Just(4_102_444_799), 1 => Just(i64::MIN)]
+}
+
+/// A small file that unpacks to a row without an end, and one whose quote never ends.
+#[test]
+fn a_row_is_not_read_into_memory_whatever_its_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let endless = |name: &str, start: &[u8], piece: &[u8]| {
+        let path = folder.path().join(name);
+        let mut packed = GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::fast());
+        packed.write_all(start).unwrap();
+        let megabyte: Vec<u8> = piece.iter().copied().cycle().take(1 << 20).collect();
+        (0..66).for_each(|_| packed.write_all(&megabyte).unwrap());
+        packed.finish().unwrap();
+        assert!(path.metadata().unwrap().len() < 1 << 20);
+        path
+    };
+    let schema = folder.path().join("schema.toml");
+    std::fs::write(&schema, "user = 'user'\nitem = 'item'\ntime = 'time'\n").unwrap();
+    let schema = schema.to_str().unwrap();
+    let csv = endless("log.csv.gz", b"user,item,time\nann,book,\"", b"a,b\n");
+    let jsonl = endless("log.jsonl.gz", b"{\"user\": \"", b"a");
+    for source in [
+        Source::new("taobao", Some(endless("UserBehavior.csv.gz", b"1,2,3,pv,", b"1"))),
+        Source::new("movielens", Some(endless("ratings.dat.gz", b"1::2::", b"3"))),
+        Source::new("csv", Some(csv)).with("schema", schema),
+        Source::new("jsonl", Some(jsonl)).with("schema", schema),
+    ] {
+        let error = source.load().map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("a row is longer than 64 MiB"), "{error}");
+    }
 }
 
 proptest! {

@@ -174,7 +174,11 @@ fn broken_files_name_place_text_and_fix() {
             t("behaviour.csv", "1,2,3,view,1511544070\n"),
             "behaviour.csv:1:4: \"view\" is no behaviour|pv, cart, fav or buy",
         ),
-        (t("millis.csv", "1,2,3,pv,1511544070000\n"), "no behaviour was read|1: rows outside"),
+        (
+            t("millis.csv", "1,2,3,pv,1511544070000\n"),
+            "millis.csv:1:5: \"1511544070000\" is a time after 2099 (it is 2017-11-24 in milliseconds",
+        ),
+        (t("strays.csv", "1,2,3,pv,1500000000\n"), "no behaviour was read|1: rows outside"),
         (t("empty.csv", ""), "empty.csv: the file is empty"),
         (m("u.data", "1\t2\t3\t-5\n"), "u.data:1:4: \"-5\" is a time before 1970"),
         (m("u.data", "1\t2\tfive\t5\n"), "u.data:1:3: \"five\" is not a number"),

@@ -10,6 +10,7 @@ use mos_data::{
     sources::{Source, synthetic::SyntheticConfig},
 };
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 const USERS: usize = 6;
 const ITEMS: usize = 9;
@@ -203,4 +204,37 @@ fn a_store_is_there_whole_or_not_at_all() {
     assert!(again.contains("is there already"), "{again}");
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert_eq!(names, ["store"], "nothing else is left");
+}
+
+/// A store whose manifest was changed by someone who knows how to sign it.
+#[test]
+fn numbers_of_a_manifest_are_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = small(folder.path());
+    let file = place.join("manifest.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let many = u64::from(u32::MAX);
+    for (changes, wanted) in [
+        // Memory for each of four billion users would be asked for.
+        (vec![("/users", many), ("/blocks/0/users", many)], "users.parquet: is too small for 4294967295 ids"),
+        (vec![("/items", many)], "items.parquet: is too small"),
+        (vec![("/items", u64::MAX)], "items.parquet: is too small"),
+        (vec![("/items", 5)], "that the manifest does not know"),
+        (vec![("/users", 19)], "other users than its blocks hold"),
+        (vec![("/blocks/0/first_user", 7)], "do not follow each other"),
+        (vec![("/user_fields", 1)], "more fields of users than fields"),
+        (vec![("/ticks_per_second", 0)], "names no unit of time"),
+        (vec![("/content", many << 32)], "has "),
+    ] {
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value.as_object_mut().unwrap().remove("sha256");
+        for (place, number) in changes {
+            *value.pointer_mut(place).unwrap() = number.into();
+        }
+        let sum = Sha256::digest(value.to_string());
+        value["sha256"] = sum.iter().map(|b| format!("{b:02x}")).collect::<String>().into();
+        std::fs::write(&file, value.to_string()).unwrap();
+        let message = Store::open(&place).and_then(|s| s.log()).unwrap_err().to_string();
+        assert!(message.contains(wanted), "{wanted:?} is not in: {message}");
+    }
 }

@@ -103,9 +103,9 @@ fn lines_of_json_are_described_by_a_schema() {
     assert_eq!(categories(&log), [("a\nb", 1), ("12", 0)]);
     assert_eq!(of("log.jsonl", "schema.toml").task().unwrap().label, LabelRule::Impressions {});
 
-    let (log, errors) = of("bad.jsonl", "schema.toml").check(9).unwrap();
-    assert_eq!(log.interactions.len(), 1);
-    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let checked = of("bad.jsonl", "schema.toml").check(9).unwrap();
+    assert_eq!(checked.log.interactions.len(), 1);
+    let errors: Vec<String> = checked.errors.iter().map(ToString::to_string).collect();
     for (error, wanted) in errors.iter().zip([
         "bad.jsonl:2:30: |is no JSON: EOF|cut short?",
         "bad.jsonl:3:0: |has no field \"when\"|did you mean \"wen\"?",
@@ -495,7 +495,7 @@ fn rechorus() {
     assert_eq!((log.published.unwrap()[2].part, log.contexts.of_users), (Part::Test, vec![1]));
     let error = refused("rechorus", &[("train.csv", "user_id,item_id,time\n1,2,3\n")]);
     assert!(
-        error.contains("there is no column user_id") && error.contains("the separator is \"\\t\""),
+        error.contains("there is no column user_id") && error.contains("is the separator a comma?"),
         "{error}"
     );
 }
@@ -664,7 +664,7 @@ proptest! {
             let path = folder.path().join(file);
             std::fs::write(&path, &bytes).unwrap();
             match source(name, &path).check(most) {
-                Ok((log, errors)) => prop_assert!(!log.interactions.is_empty() && errors.len() <= most),
+                Ok(all) => prop_assert!(!all.log.interactions.is_empty() && all.errors.len() <= most),
                 Err(error) => prop_assert!(error.to_string().contains('('), "no hint: {}", error),
             }
         }

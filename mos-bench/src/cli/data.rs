@@ -6,11 +6,11 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use mos_data::{
     Store, prepare,
-    sources::{Source, synthetic::SyntheticConfig},
+    sources::{Checked, Source, synthetic::SyntheticConfig},
 };
 use serde_json::{Map, Value};
 
-use super::{hopping, say};
+use super::{fetch, hopping, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DataCommand {
@@ -22,7 +22,8 @@ pub(super) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Read all of a log and say whether it can be read: its card, or what is wrong with it, where, and the likely fix.
+    /// Read all of a log and say whether it can be read: its card, or what is wrong with it, where, and the likely fix; and
+    /// what is legal but seldom meant (unit of time, unsorted input, duplicate rows), with counts and the first place.
     Check {
         #[command(flatten)]
         source: SourceArgs,
@@ -30,6 +31,8 @@ pub(super) enum DataCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Download a public set from its publisher, where the terms allow it, or say what to do by hand.
+    Fetch(fetch::FetchArgs),
     /// Find out whether session hopping is there: whether themes hold inside sessions, change between them, and come back.
     Hopping(hopping::HoppingArgs),
     /// Read a log and write it as a store: a folder that is opened at once and read user by user.
@@ -114,6 +117,7 @@ fn insert(options: &mut Map<String, Value>, key: &str, value: Value) -> anyhow::
 pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Hopping(args) => hopping::work(args),
+        DataCommand::Fetch(args) => fetch::work(args),
         DataCommand::Card { source, json } => {
             let source = source.source()?;
             let card = prepare(source.load()?, &source.task()?)?.card;
@@ -121,13 +125,18 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         }
         DataCommand::Check { source, all } => {
             let source = source.source()?;
-            let (log, wrong) = source.check(if all { LISTED } else { 0 })?;
-            if wrong.is_empty() {
-                return say(&prepare(log, &source.task()?)?.card.to_string());
+            let Checked { log, errors, notes } = source.check(if all { LISTED } else { 0 })?;
+            let notes: String = notes.iter().map(|note| format!("note      {note}\n")).collect();
+            if errors.is_empty() {
+                // What is odd about the log may be why it carries no task.
+                let card = prepare(log, &source.task()?).map(|data| data.card.to_string());
+                say(&(card.as_deref().unwrap_or_default().to_owned() + &notes))?;
+                return Ok(card.map(|_| ())?);
             }
-            wrong.iter().for_each(|error| eprintln!("{error}"));
-            let more = if wrong.len() == LISTED { " or more" } else { "" };
-            bail!("{}{more} rows cannot be read", wrong.len())
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            say(&notes)?;
+            let more = if errors.len() == LISTED { " or more" } else { "" };
+            bail!("{}{more} rows cannot be read", errors.len())
         }
         DataCommand::Convert { source, out } => {
             Store::check_new(&out)?;

@@ -2,6 +2,7 @@
 
 mod compare;
 mod data;
+mod fetch;
 mod flops;
 mod hopping;
 mod list;

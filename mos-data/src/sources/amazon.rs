@@ -76,7 +76,7 @@ impl Format for Amazon {
         let files = parts(reading, "reviews as .json, .jsonl or .csv", |name| {
             !name.starts_with("meta_") && name.rsplit('.').next().is_some_and(|e| endings.contains(&e))
         })?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut places: Option<Places> = None;
         for (_, file) in &files {
             if file.name().ends_with("csv") {
@@ -112,7 +112,7 @@ fn take(row: &Row<'_>, at: Places, log: &mut LogBuilder) -> Result<()> {
     let (user, item) = (row.id(at.user)?, row.id(at.item)?);
     let (rating, time) = (Some(row.float(at.rating)?), row.time(at.time, at.ticks)?);
     let (user, item) = (log.users.number(&user), log.items.number(&item));
-    log.events.push(Event { user, item, time, behaviour: 0, rating, session: None });
+    log.push(Event { user, item, time, behaviour: 0, rating, session: None });
     Ok(())
 }
 

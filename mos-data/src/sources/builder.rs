@@ -1,12 +1,13 @@
 //! Collects events of raw ids into a log.
 
-use std::{collections::BTreeMap, hash::BuildHasher as _};
+use std::{cell::RefCell, collections::BTreeMap, hash::BuildHasher as _, rc::Rc};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 
+use super::{reading::Reading, watch::Watch};
 use crate::{
-    Catalog, Content, ContextField, Contexts, Error, FeatureValues, Impression, ItemFeature, Log, Published,
-    Result, events::EventColumns,
+    Catalog, Content, ContextField, Contexts, Error, Event, FeatureValues, Impression, ItemFeature, Log,
+    Published, Result, events::EventColumns,
 };
 
 /// Numbers for raw ids, in order of first occurrence. An id that is a plain number is found by its value.
@@ -114,7 +115,7 @@ pub(super) struct LogBuilder {
     pub(super) users: Ids,
     pub(super) items: Ids,
     pub(super) behaviours: Ids,
-    pub(super) events: EventColumns,
+    events: EventColumns,
     pub(super) impressions: Option<Vec<Impression>>,
     /// One for each impression, where the set was published with a split.
     pub(super) published: Option<Vec<Published>>,
@@ -125,11 +126,13 @@ pub(super) struct LogBuilder {
     categories: Ids,
     of_item: Vec<u32>,
     dropped: BTreeMap<String, u64>,
+    watch: Option<Rc<RefCell<Watch>>>,
 }
 
 impl LogBuilder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reading: &Reading) -> Self {
         Self {
+            watch: reading.watch.clone(),
             users: Ids::default(),
             items: Ids::from_one(),
             behaviours: Ids::from_one(),
@@ -144,6 +147,22 @@ impl LogBuilder {
             of_item: vec![0],
             dropped: BTreeMap::new(),
         }
+    }
+
+    /// Takes in a behaviour.
+    pub(super) fn push(&mut self, event: Event) {
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().behaviour(event.user, event.item, event.time, event.behaviour);
+        }
+        self.events.push(event);
+    }
+
+    /// Takes in a shown item that has a time.
+    pub(super) fn show(&mut self, shown: Impression) {
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().impression(shown.user, shown.item, shown.time, shown.label);
+        }
+        self.impressions.get_or_insert_default().push(shown);
     }
 
     /// Counts a row that is left out, or read otherwise than it stands.

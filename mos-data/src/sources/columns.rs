@@ -7,7 +7,6 @@ use std::{
     fs::File,
     io::Read as _,
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -27,7 +26,7 @@ use bytes::Bytes;
 use csv::ByteRecord;
 
 use super::{files::Member, reading::Reading, table::Row};
-use crate::{Error, Result, nearest_name};
+use crate::{Error, Result, guard::guarded, nearest_name};
 
 /// Rows that are unpacked at a time.
 const BLOCK: usize = 4096;
@@ -137,13 +136,16 @@ impl Columns {
         let mut blocks = blocks.map_err(|e| refuse(file, e))?;
         let (mut line, mut fields, mut text) = (0u64, ByteRecord::new(), String::new());
         loop {
-            let block = guarded(|| Ok(blocks.next().transpose()?));
+            let block = guarded(|| blocks.next().transpose());
             let damaged = |e| refuse(file, format!("cannot be read after row {line}: {e}"));
-            let Some(block) = block.map_err(damaged)? else { return Ok(()) };
+            let Some(block) = block.map_err(damaged)? else { break };
             let mut columns: Vec<Option<&ArrayRef>> = vec![None; names.len()];
             order.iter().zip(block.columns()).for_each(|(c, array)| columns[*c] = Some(array));
             for at in 0..block.num_rows() {
                 line += 1;
+                if let Some(mut watch) = reading.watch() {
+                    watch.enter(file, line);
+                }
                 fields.clear();
                 for column in &columns {
                     text.clear();
@@ -152,10 +154,14 @@ impl Columns {
                     }
                     fields.push_field(text.as_bytes());
                 }
-                let row = Row::new(file, line, names, &fields);
+                let row = Row::new(file, line, names, &fields, reading);
                 reading.tolerate(take(&Cells { row, columns: &columns, at, ticks }))?;
             }
         }
+        if let Some(mut watch) = reading.watch() {
+            watch.leave();
+        }
+        Ok(())
     }
 }
 
@@ -167,18 +173,6 @@ fn plain(path: &Path) -> Result<Option<File>> {
         Ok((start[..read] == *b"PAR1").then_some(file))
     };
     open().map_err(|e| Error::file(path, e, "check the path and its permissions"))
-}
-
-/// The parquet crate panics over some damaged files instead of refusing them.
-fn guarded<T>(read: impl FnOnce() -> ::parquet::errors::Result<T>) -> std::result::Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|e| e.to_string()),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(message.unwrap_or("the file is damaged").to_owned())
-        }
-    }
 }
 
 fn blocks<R: ChunkReader + 'static>(
@@ -284,7 +278,7 @@ fn write(array: &ArrayRef, at: usize, ticks: i64, out: &mut String) {
         DataType::Boolean => write!(out, "{}", u8::from(array.as_boolean().value(at))),
         DataType::Utf8 => write!(out, "{}", array.as_string::<i32>().value(at)),
         DataType::Binary => {
-            write!(out, "{}", super::table::text_of(array.as_binary::<i32>().value(at)))
+            write!(out, "{}", super::row::text_of(array.as_binary::<i32>().value(at)))
         }
         DataType::Date32 => {
             let days = array.as_primitive::<types::Date32Type>().value(at);

@@ -31,7 +31,8 @@ impl Format for Csv {
         let Schema { separator, header, quotes, .. } = &schema;
         let layout = Layout { separator, header: *header, quotes: *quotes, columns: None };
         let mut table = Table::open(&file, layout)?;
-        let places = Places::of(&schema, path, table.header(), table.columns())?;
+        let places = Places::of(&schema, path, table.header(), table.columns());
+        let places = places.map_err(|error| table.explain(error))?;
         if table.header().get(places.time).is_some_and(|name| name.parse::<f64>().is_ok()) {
             return Err(Error::file(
                 path,
@@ -42,7 +43,7 @@ impl Format for Csv {
                 "set header = false in the schema, and name columns by number",
             ));
         }
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = places.label.map(|_| Vec::new());
         let mut sessions = Ids::default();
         let ticks = schema.ticks();
@@ -135,14 +136,14 @@ pub(super) fn one_row(
     if let Some(c) = at.category {
         log.categorise(item, &row.text(c));
     }
-    if let (Some(label), Some(impressions)) = (label, &mut log.impressions) {
-        impressions.push(Impression { user, item, time, label });
+    if let Some(label) = label {
+        log.show(Impression { user, item, time, label });
     }
     if clicked {
         // The builder refuses more than 255 kinds.
         let behaviour = behaviour.map_or(0, |b| log.behaviours.number(&b) as u8);
         let session = session.map(|s| u64::from(sessions.number(&s)));
-        log.events.push(Event { user, item, time, behaviour, rating, session });
+        log.push(Event { user, item, time, behaviour, rating, session });
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Format for Diginetica {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let views = reading.files.main(&["train-item-views.csv"])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut sessions = Ids::default();
         for (behaviour, file) in
             [("view", Some(views)), ("buy", reading.files.find(&["train-purchases.csv"]))]
@@ -79,13 +79,14 @@ fn events(
     let (since, day) = (table.column(&["timeframe"])?, table.column(&["eventdate"])?);
     table.each(reading, |row| {
         let (session, item) = (row.number_id(session)?, row.number_id(item)?);
-        let time = Clock::Iso.time(row, day, 1000)?.saturating_add(row.time(since, 1000)?);
+        let later = row.integer(since)?;
+        let time = row.known_time(since, Clock::Iso.time(row, day, 1000)?.saturating_add(later), 1000)?;
         let user = match row.text(user).as_ref() {
             "" | "NA" => log.users.number(&format!("session:{session}")),
             known => log.users.number(known),
         };
         let (item, session) = (log.items.number(&item), Some(u64::from(sessions.number(&session))));
-        log.events.push(Event { user, item, time, behaviour, rating: None, session });
+        log.push(Event { user, item, time, behaviour, rating: None, session });
         Ok(())
     })
 }

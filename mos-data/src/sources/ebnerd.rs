@@ -55,7 +55,7 @@ impl Format for Ebnerd {
     const LINE: &'static str = "EB-NeRD as published: history, behaviors, articles as parquet or json lines";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let mut known = HashSet::new();
         for file in files(reading, "history")? {
@@ -78,7 +78,7 @@ impl Format for Ebnerd {
                         log.drop_row("behaviours that stand in the histories twice");
                         continue;
                     }
-                    log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+                    log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
                 }
                 Ok(())
             })?;
@@ -101,7 +101,7 @@ impl Format for Ebnerd {
                     .for_each(|_| log.drop_row("clicks on articles that the page does not show"));
                 for article in shown.iter().filter(|a| !a.is_empty()) {
                     let (item, label) = (log.items.number(article), f32::from(clicked.contains(article)));
-                    log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+                    log.show(Impression { user, item, time, label });
                     for (field, at) in fields.iter().zip(4..) {
                         log.set_impression(*field, &row.text(at));
                     }

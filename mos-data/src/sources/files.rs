@@ -11,6 +11,9 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::{Error, Result};
 
+/// Bytes of a file that is unpacked into memory, at most.
+const MOST: u64 = 1 << 32;
+
 /// A published set on disk.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -131,7 +134,13 @@ impl Files {
     fn member(&self, name: &str, place: &Place) -> Member {
         let path = match place {
             Place::Disk(path) => path.clone(),
-            Place::Zip { archive, .. } => archive.join(name),
+            // Not joined: the name of a member may begin with a slash.
+            Place::Zip { archive, .. } => {
+                let mut path = archive.clone().into_os_string();
+                path.push("/");
+                path.push(name);
+                path.into()
+            }
         };
         debug_assert!(self.single || path.starts_with(&self.root));
         Member { path, place: place.clone() }
@@ -221,15 +230,21 @@ impl Member {
         Ok(if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) })
     }
 
-    /// All of its bytes, unpacked, for formats that are not read from front to back.
+    /// All of its bytes, unpacked, for formats that are not read from front to back; at most 4 GiB.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be read.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.open()?
-            .read_to_end(&mut out)
-            .map_err(|e| Error::file(&self.path, e, "is the file whole? fetch it again"))?;
+        let read = self.open()?.take(MOST + 1).read_to_end(&mut out);
+        read.map_err(|e| Error::file(&self.path, e, "is the file whole? fetch it again"))?;
+        if out.len() as u64 > MOST {
+            return Err(Error::file(
+                &self.path,
+                "is more than 4 GiB unpacked, which is too much for memory",
+                "unpack it: a file that lies on disk by itself is read where it lies",
+            ));
+        }
         Ok(out)
     }
 
@@ -260,5 +275,20 @@ impl Read for Checked {
             return Err(IoError::other("the member of the archive is damaged"));
         }
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_lie_in_their_archive_whatever_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("set.zip");
+        // Its one member is named `/test.parquet.gz`.
+        std::fs::write(&archive, include_bytes!("../../../fuzz/seeds/packed/zip-absolute")).unwrap();
+        let member = Files::open(&archive).unwrap().find(&["test.parquet"]).unwrap();
+        assert!(member.path.starts_with(&archive), "{}", member.path.display());
     }
 }

@@ -46,12 +46,12 @@ impl Format for Foursquare {
         };
         let file = reading.files.main(&[name])?;
         let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(8) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::open(&file, layout)?.each(reading, |row| {
             let (user, venue, time) = (row.number_id(0)?, row.id(1)?, Clock::Twitter.time(row, 7, 1)?);
             let (user, item) = (log.users.number(&user), log.items.number(&venue));
             log.categorise(item, &row.text(3));
-            log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
             Ok(())
         })?;
         log.build(if file.name().contains("TKY") { "foursquare-tky" } else { "foursquare-nyc" }, 1)

@@ -49,7 +49,7 @@ impl Format for KuaiRand {
     const LINE: &'static str = "KuaiRand-Pure, -1K, -27K: log_standard_*.csv with users and videos beside";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let logs = reading.files.matching(|name| {
             name.starts_with("log_standard_") || self.random && name.starts_with("log_random_")
@@ -68,12 +68,12 @@ impl Format for KuaiRand {
                 let (user, item) = (row.number_id(user)?, row.number_id(video)?);
                 let (time, label) = (row.time(time, 1000)?, row.label(label)?);
                 let (user, item) = (log.users.number(&user), log.items.number(&item));
-                log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+                log.show(Impression { user, item, time, label });
                 if let Some(place) = place {
                     log.set_impression(tab, &row.text(place));
                 }
                 if label > 0.5 {
-                    log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+                    log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
                 }
                 Ok(())
             })?;

@@ -43,7 +43,7 @@ impl Format for LastFm {
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["userid-timestamp-artid-artname-traid-traname.tsv"])?;
         let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(6) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::open(&file, layout)?.each(reading, |row| {
             let (user, time) = (row.id(0)?, Clock::Iso.time(row, 1, 1)?);
             // A name may be anything, -1 too.
@@ -63,7 +63,7 @@ impl Format for LastFm {
                 log.categorise(item, &artist);
             }
             let user = log.users.number(&user);
-            log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
             Ok(())
         })?;
         if let Some(file) = reading.files.find(&["userid-profile.tsv"]) {

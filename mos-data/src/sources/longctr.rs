@@ -37,7 +37,7 @@ pub(super) fn is_here(reading: &Reading) -> bool {
 
 /// Reads a set of this form.
 pub(super) fn read(reading: &Reading, name: &str) -> Result<Log> {
-    let mut log = LogBuilder::new();
+    let mut log = LogBuilder::new(reading);
     log.impressions = Some(Vec::new());
     log.published = Some(Vec::new());
     let lengths = histories(reading, &mut log)?;
@@ -88,7 +88,7 @@ fn histories(reading: &Reading, log: &mut LogBuilder) -> Result<Vec<u32>> {
         lengths.push(history.len() as u32);
         for (place, id) in history.iter().enumerate() {
             let (item, time) = (item_number(log, id), place as i64);
-            log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
         }
         Ok(())
     })?;

@@ -39,7 +39,7 @@ impl Format for Mind {
     const LINE: &'static str = "MIND behaviors.tsv, train and dev, with news.tsv beside it";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let mut earliest = Earliest::new();
         for file in behaviours_of(reading)? {
@@ -52,7 +52,7 @@ impl Format for Mind {
             for (back, item) in (1..).zip(history.into_iter().rev()) {
                 let event =
                     Event { user, item, time: first - back, behaviour: 0, rating: None, session: None };
-                log.events.push(event);
+                log.push(event);
             }
         }
         let subcategory = log.attribute("subcategory", false);
@@ -100,9 +100,9 @@ fn behaviours(row: &Row<'_>, log: &mut LogBuilder, earliest: &mut Earliest) -> R
     let history: Vec<u32> = row.text(3).split_ascii_whitespace().map(|id| log.items.number(id)).collect();
     for (item, label) in shown {
         let item = log.items.number(item);
-        log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+        log.show(Impression { user, item, time, label });
         if label > 0.5 {
-            log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
         }
     }
     let first = earliest.entry(user).or_insert_with(|| (time, history.clone()));

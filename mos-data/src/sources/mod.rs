@@ -20,6 +20,7 @@ mod jsonl;
 mod kuairand;
 mod kuairec;
 mod lastfm;
+mod likely;
 mod longctr;
 mod mind;
 mod movielens;
@@ -31,13 +32,16 @@ mod recbole;
 mod rechorus;
 mod reczoo;
 mod retailrocket;
+mod row;
 pub mod schema;
+pub mod sets;
 mod steam;
 mod store;
 pub mod synthetic;
 mod table;
 mod taobao;
 mod taobao_ad;
+mod watch;
 mod yoochoose;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +51,7 @@ use serde_json::{Map, Value};
 
 pub use files::{Files, Member};
 pub use reading::Reading;
+pub use watch::Note;
 
 use crate::{Cuts, Error, LabelRule, Log, Result, Sessionizer, TaskConfig, nearest_name};
 
@@ -104,8 +109,19 @@ pub struct Source {
     pub options: Map<String, Value>,
 }
 
-/// Options, path and number of tolerated errors to the log and the errors.
-type Load = fn(&Value, Option<&Path>, usize) -> Result<(Log, Vec<Error>)>;
+/// A log that was read for a check.
+#[derive(Debug)]
+pub struct Checked {
+    /// The log, without the rows that could not be read.
+    pub log: Log,
+    /// Why each of these could not be read.
+    pub errors: Vec<Error>,
+    /// What is legal in the others, but seldom meant.
+    pub notes: Vec<Note>,
+}
+
+/// Options, path and, for a check, the number of tolerated errors to the log and what was found.
+type Load = fn(&Value, Option<&Path>, Option<usize>) -> Result<Checked>;
 
 /// A known format.
 #[derive(Clone, Copy)]
@@ -163,15 +179,16 @@ impl Known {
         Self {
             name: F::NAME,
             line: F::LINE,
-            load: |value, path, most| {
+            load: |value, path, check| {
                 let format: F = options(F::NAME, value)?;
                 let path = path.ok_or_else(|| Error::config("data.path", "", "this source reads files"))?;
-                let reading = Reading::tolerant(path, most)?;
+                let reading =
+                    check.map_or_else(|| Reading::strict(path), |most| Reading::checking(path, most))?;
                 let log = format.read(&reading);
-                let errors = reading.into_errors();
+                let (errors, notes) = reading.into_findings();
                 // What was left out says more than what came of it.
                 match log {
-                    Ok(log) => Ok((log, errors)),
+                    Ok(log) => Ok(Checked { log, errors, notes }),
                     Err(error) if errors.is_empty() => Err(error),
                     Err(_) => Err(Error::Rows(errors)),
                 }
@@ -190,7 +207,10 @@ impl Known {
                 Some(path) => {
                     Err(Error::config("data.path", path.display(), "synthetic data is generated, not read"))
                 }
-                None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
+                None => {
+                    let log = options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?;
+                    Ok(Checked { log, errors: Vec::new(), notes: Vec::new() })
+                }
             },
             task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
             complete: |value| complete::<Synthetic>(Synthetic::NAME, value),
@@ -236,17 +256,21 @@ impl Source {
     /// # Errors
     /// Those of the source: file, line, column, text and likely fix.
     pub fn load(&self) -> Result<Log> {
-        Ok(self.check(0)?.0)
+        Ok(self.read(None)?.log)
     }
 
-    /// Reads the log and leaves out up to `most` rows that cannot be read; returns their errors too.
+    /// Reads the log, leaves out up to `most` rows that cannot be read, and looks for what is legal but seldom meant.
     ///
     /// # Errors
     /// [`Error::Rows`], the errors so far, where nothing can be made of the rest or there are more than `most`; any other
     /// error as it is.
-    pub fn check(&self, most: usize) -> Result<(Log, Vec<Error>)> {
+    pub fn check(&self, most: usize) -> Result<Checked> {
+        self.read(Some(most))
+    }
+
+    fn read(&self, check: Option<usize>) -> Result<Checked> {
         let (known, options) = self.known()?;
-        (known.load)(&options, self.path.as_deref(), most)
+        (known.load)(&options, self.path.as_deref(), check)
     }
 
     /// The prediction task that goes with the source, where nothing else is asked for.

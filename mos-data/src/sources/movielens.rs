@@ -77,13 +77,13 @@ impl Format for MovieLens {
         let mut table = Table::open(&file, layout)?;
         let names = ["userId", "movieId", "rating", "timestamp"];
         if csv && table.header() != names {
-            return Err(Error::file(
+            return Err(table.explain(Error::file(
                 &file.path,
-                format!("the first line is {:?}", table.header().join(",")),
-                format!("{} is expected; describe other tables by a schema (source csv)", names.join(",")),
-            ));
+                format!("the first line is {:?} instead of {:?}", table.header().join(","), names.join(",")),
+                "describe other tables by a schema (source csv)",
+            )));
         }
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let of_film = log.attribute("genres", true);
         table.each(reading, |row| {
             let (user, film) = (row.number_id(0)?, row.number_id(1)?);
@@ -94,7 +94,7 @@ impl Format for MovieLens {
                 genres.iter().for_each(|g| log.describe(item, of_film, g));
             }
             let user = log.users.number(&user);
-            log.events.push(Event { user, item, time, behaviour: 0, rating: Some(rating), session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: Some(rating), session: None });
             Ok(())
         })?;
         users(reading, kind, &mut log)?;

@@ -1,8 +1,15 @@
-//! One reading of a set: its files, and what to do about rows that cannot be read.
+//! One reading of a set: its files, what to do about rows that cannot be read, and what to look out for.
 
-use std::{cell::RefCell, path::Path};
+use std::{
+    cell::{RefCell, RefMut},
+    path::Path,
+    rc::Rc,
+};
 
-use super::files::Files;
+use super::{
+    files::Files,
+    watch::{Note, Watch},
+};
 use crate::{Error, Result};
 
 /// What a source reads from.
@@ -13,6 +20,8 @@ pub struct Reading {
     /// Rows that could not be read so far; the reading ends with one more than `most`.
     found: RefCell<Vec<Error>>,
     most: usize,
+    /// Sees every row, where the log is read for a check.
+    pub(super) watch: Option<Rc<RefCell<Watch>>>,
 }
 
 impl Reading {
@@ -21,15 +30,15 @@ impl Reading {
     /// # Errors
     /// [`Error::File`] for a path that cannot be read.
     pub fn strict(path: &Path) -> Result<Self> {
-        Self::tolerant(path, 0)
+        Ok(Self { files: Files::open(path)?, found: RefCell::default(), most: 0, watch: None })
     }
 
-    /// Leaves out up to `most` rows that cannot be read and keeps their errors.
+    /// Leaves out up to `most` rows that cannot be read, keeps their errors, and looks for what is seldom meant.
     ///
     /// # Errors
     /// [`Error::File`] for a path that cannot be read.
-    pub fn tolerant(path: &Path, most: usize) -> Result<Self> {
-        Ok(Self { files: Files::open(path)?, found: RefCell::default(), most })
+    pub fn checking(path: &Path, most: usize) -> Result<Self> {
+        Ok(Self { most, watch: Some(Rc::default()), ..Self::strict(path)? })
     }
 
     /// Passes a result on; an error within what is tolerated is kept, and `None` says to leave the row out.
@@ -47,8 +56,14 @@ impl Reading {
         }
     }
 
-    /// The errors of the rows that were left out.
-    pub fn into_errors(self) -> Vec<Error> {
-        self.found.into_inner()
+    /// The watch, to be told of something.
+    pub(super) fn watch(&self) -> Option<RefMut<'_, Watch>> {
+        self.watch.as_ref().map(|watch| watch.borrow_mut())
+    }
+
+    /// The errors of the rows that were left out, and what was noticed in the others.
+    pub fn into_findings(self) -> (Vec<Error>, Vec<Note>) {
+        let notes = self.watch.map_or_else(Vec::new, |watch| watch.take().notes());
+        (self.found.into_inner(), notes)
     }
 }

@@ -78,7 +78,7 @@ impl Format for RecBole {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let files = parts(reading, "x.inter", |name| name.rsplit('.').next() == Some("inter"))?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut context = None;
         for (part, file) in &files {
             self.interactions(*part, Typed::open(file)?, reading, &mut log, &mut context)?;
@@ -129,7 +129,7 @@ impl RecBole {
             let label = label.map(|c| row.label(c)).transpose()?;
             let (user, item) = (log.users.number(&user), log.items.number(&item));
             if let Some(label) = label {
-                log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+                log.show(Impression { user, item, time, label });
                 for (c, field) in &fields {
                     log.set_impression(*field, &row.text(*c));
                 }
@@ -138,7 +138,7 @@ impl RecBole {
                 }
             }
             if label.is_none_or(|l| l > 0.5) {
-                log.events.push(Event { user, item, time, behaviour: 0, rating, session: None });
+                log.push(Event { user, item, time, behaviour: 0, rating, session: None });
             }
             Ok(())
         })
@@ -221,7 +221,8 @@ impl Typed {
                 "float_seq" => Type::FloatSeq,
                 _ => {
                     let hint = "the first line is name:type with tabs between, the types are token, token_seq, float and float_seq";
-                    return Err(Error::file(&file.path, format!("{cell:?} in the first line has no type"), hint));
+                    let message = format!("{cell:?} in the first line has no type");
+                    return Err(table.explain(Error::file(&file.path, message, hint)));
                 }
             };
             Ok((name.to_owned(), kind))
@@ -237,11 +238,11 @@ impl Typed {
     fn column(&self, name: &str) -> Result<usize> {
         self.find(name).ok_or_else(|| {
             let names: Vec<&str> = self.columns.iter().map(|(n, _)| n.as_str()).collect();
-            Error::file(
+            self.table.explain(Error::file(
                 &self.file.path,
                 format!("there is no field {name:?}"),
                 format!("the fields are {}; options say which means what", names.join(", ")),
-            )
+            ))
         })
     }
 

@@ -33,7 +33,7 @@ impl Format for ReChorus {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let names = ["train.csv", "dev.csv", "test.csv"];
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut context: Option<Vec<usize>> = None;
         for (part, file) in parts(reading, "train.csv", |name| names.contains(&name))? {
             let mut table = Table::open(&file, TABS)?;
@@ -55,7 +55,7 @@ impl Format for ReChorus {
                 let label = label.map(|c| row.label(c)).transpose()?;
                 let (user, item) = (log.users.number(&user), log.items.number(&item));
                 if let Some(label) = label {
-                    log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+                    log.show(Impression { user, item, time, label });
                     for (c, field) in &fields {
                         log.set_impression(*field, &row.text(*c));
                     }
@@ -67,7 +67,7 @@ impl Format for ReChorus {
                     log.drop_row("rows whose list of negatives is not used");
                 }
                 if label.is_none_or(|l| l > 0.5) {
-                    log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+                    log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
                 }
                 Ok(())
             })?;

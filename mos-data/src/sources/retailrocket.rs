@@ -40,7 +40,7 @@ impl Format for Retailrocket {
             table.column(&["event"])?,
             table.column(&["itemid"])?,
         ];
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
         }
@@ -49,7 +49,7 @@ impl Format for Retailrocket {
             let none = || row.fail(event, "is no event", "view, addtocart or transaction");
             let behaviour = log.behaviours.find(&row.text(event)).ok_or_else(none)? as u8;
             let (user, item) = (log.users.number(&user), log.items.number(&item));
-            log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour, rating: None, session: None });
             Ok(())
         })?;
         let categories = earliest_categories(reading, &mut log)?;

@@ -25,7 +25,7 @@ impl Format for Steam {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["steam_reviews.json"])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::records(&file, &["username", "product_id", "date"], 3)?.each(reading, |row| {
             let (game, time) = (row.id(1)?, Clock::Iso.time(row, 2, 1)?);
             // A name may be anything, -1 too.
@@ -35,7 +35,7 @@ impl Format for Steam {
                 return Ok(());
             }
             let (user, item) = (log.users.number(&user), log.items.number(&game));
-            log.events.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
+            log.push(Event { user, item, time, behaviour: 0, rating: None, session: None });
             Ok(())
         })?;
         if let Some(file) = reading.files.find(&["steam_games.json"]) {

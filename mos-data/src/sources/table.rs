@@ -1,22 +1,32 @@
-//! Rows of delimited text or of records, plain or gzip, and the errors that name their place.
+//! Tables of delimited text or of records, plain or gzip, row by row.
 
 use std::{
     borrow::Cow,
-    io::{BufRead, BufReader, Cursor, Read},
+    cell::Cell,
+    io::{BufRead, BufReader, Cursor, Error as IoError, Read},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use csv::ByteRecord;
 
+pub(super) use super::row::Row;
 use super::{
     files::Member,
-    json::{Fields, NoRecord},
+    json::Fields,
+    likely,
     reading::Reading,
+    row::{cut, text_of},
 };
 use crate::{Error, Result, nearest_name};
 
-/// The end of the year 2099 in seconds: later times are taken for milliseconds.
-const LATEST: i64 = 4_102_444_799;
+/// Bytes of a row at most, so that a file without ends of lines or with a quote that never ends is not read into memory.
+pub(super) const LONGEST: u64 = 1 << 26;
+
+/// A row that is longer.
+pub(super) fn too_long() -> IoError {
+    IoError::other(format!("a row is longer than {} MiB: is this a text with a row a line?", LONGEST >> 20))
+}
 
 /// How the text of a table is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +58,8 @@ pub(super) struct Table {
     lines_before: u64,
     /// Whether the bytes could not be read.
     broken: bool,
+    /// Bytes that the row which is read may still have.
+    left: Rc<Cell<u64>>,
 }
 
 enum Reader {
@@ -57,6 +69,28 @@ enum Reader {
         input: BufReader<Box<dyn Read>>,
         line: u64,
     },
+}
+
+/// Bytes that fail where a row is too long.
+struct Bounded {
+    input: Box<dyn Read>,
+    /// What the row may still have.
+    left: Rc<Cell<u64>>,
+}
+
+impl Bounded {
+    fn around(input: Box<dyn Read>) -> (Box<dyn Read>, Rc<Cell<u64>>) {
+        let left = Rc::new(Cell::new(LONGEST));
+        (Box::new(Self { input, left: Rc::clone(&left) }), left)
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(out)?;
+        self.left.set(self.left.get().checked_sub(n as u64).ok_or_else(too_long)?);
+        Ok(n)
+    }
 }
 
 /// The bytes of a file without the mark that some programs put before UTF-8.
@@ -91,8 +125,8 @@ impl Reader {
 
 impl Table {
     pub(super) fn open(file: &Member, layout: Layout<'_>) -> Result<Self> {
-        let reader = Reader::new(open(file)?, layout);
-        let mut table = Self::over(reader, &file.path, layout.separator, None);
+        let (input, left) = Bounded::around(open(file)?);
+        let mut table = Self::over(Reader::new(input, layout), left, &file.path, layout.separator, None);
         let first = table.first()?;
         table.columns = layout.columns.unwrap_or(first.len());
         if layout.header {
@@ -109,22 +143,29 @@ impl Table {
 
     /// Records of JSON, one a line, as rows of these fields; the first `needed` must be there in every record.
     pub(super) fn records(file: &Member, fields: &[&str], needed: usize) -> Result<Self> {
-        let reader = Reader::lines(open(file)?);
+        let (input, left) = Bounded::around(open(file)?);
         let fields = Fields::new(fields, needed);
         // No line contains its own end, so that each is one column until it is taken apart.
-        let mut table = Self::over(reader, &file.path, "\n", Some(fields));
+        let mut table = Self::over(Reader::lines(input), left, &file.path, "\n", Some(fields));
         table.ahead = Some(table.first()?);
         Ok(table)
     }
 
     /// Rows of a block of whole lines, `lines_before` lines into the file; nothing is read yet.
     pub(super) fn block(lines: Vec<u8>, lines_before: u64, file: &Path, layout: Layout<'_>) -> Self {
-        let reader = Reader::new(Box::new(Cursor::new(lines)), layout);
+        let (input, left) = Bounded::around(Box::new(Cursor::new(lines)));
         let columns = layout.columns.unwrap_or(0);
-        Self { columns, lines_before, ..Self::over(reader, file, layout.separator, None) }
+        let reader = Reader::new(input, layout);
+        Self { columns, lines_before, ..Self::over(reader, left, file, layout.separator, None) }
     }
 
-    fn over(reader: Reader, file: &Path, separator: &str, fields: Option<Fields>) -> Self {
+    fn over(
+        reader: Reader,
+        left: Rc<Cell<u64>>,
+        file: &Path,
+        separator: &str,
+        fields: Option<Fields>,
+    ) -> Self {
         let header = fields.as_ref().map_or(Vec::new(), |f| f.names().to_vec());
         Self {
             file: file.to_owned(),
@@ -138,6 +179,7 @@ impl Table {
             ahead: None,
             lines_before: 0,
             broken: false,
+            left,
         }
     }
 
@@ -155,16 +197,32 @@ impl Table {
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
         self.find(names).ok_or_else(|| {
             let near = nearest_name(names[0], self.header.iter().map(String::as_str)).unwrap_or_default();
-            Error::file(
+            self.explain(Error::file(
                 &self.file,
                 format!(
                     "there is no column {}; the first line is {:?}",
                     names.join(" or "),
-                    self.header.join(&self.separator)
+                    cut(&self.header.join(&self.separator))
                 ),
                 format!("is {near:?} meant? the separator is {:?}", self.separator),
-            )
+            ))
         })
+    }
+
+    /// An error over the columns with another hint, where the first line says what is wrong: another separator, or no header.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let first: Vec<Cow<'_, str>> = match &self.ahead {
+            _ if !self.header.is_empty() => self.header.iter().map(|n| Cow::Borrowed(n.as_str())).collect(),
+            Some(row) => row.iter().map(text_of).collect(),
+            None => return error,
+        };
+        let other = likely::separator(&first.join(&self.separator), &self.separator, first.len(), 2);
+        let headless = (!self.header.is_empty() && likely::is_data(&first))
+            .then(|| "the first line looks like data: the line that names the columns is missing".to_owned());
+        match (error, other.or(headless)) {
+            (Error::File { file, message, .. }, Some(hint)) => Error::File { file, message, hint },
+            (error, _) => error,
+        }
     }
 
     /// The names of the columns; empty without a header.
@@ -178,6 +236,7 @@ impl Table {
     }
 
     fn read(&mut self) -> Result<Option<ByteRecord>> {
+        self.left.set(LONGEST);
         match &mut self.reader {
             Reader::Csv(reader) => {
                 let mut row = std::mem::take(&mut self.spare);
@@ -228,13 +287,23 @@ impl Table {
     ) -> Result<()> {
         loop {
             match self.advance() {
-                Ok(false) => return Ok(()),
-                Ok(true) => reading.tolerate(take(&self.row()))?,
+                Ok(false) => break,
+                Ok(true) => {
+                    let row = Row { reading: Some(reading), ..self.row() };
+                    if let Some(mut watch) = reading.watch() {
+                        watch.enter(row.file, row.line);
+                    }
+                    reading.tolerate(take(&row))?
+                }
                 // A row of the wrong shape was read to its end, bytes that cannot be read have none.
                 Err(error) if self.broken => return Err(error),
                 Err(error) => reading.tolerate(Err(error))?,
             };
         }
+        if let Some(mut watch) = reading.watch() {
+            watch.leave();
+        }
+        Ok(())
     }
 
     /// Goes to the next row and checks its number of columns; false at the end.
@@ -264,13 +333,7 @@ impl Table {
         let (found, wanted) = (self.row.len(), self.columns);
         if found != wanted {
             let row = self.row();
-            let names = [(",", "a comma"), ("\t", "a tab"), (";", "a semicolon"), ("::", "::"), ("|", "|")];
-            let whole = row.whole();
-            let hint = names
-                .iter()
-                .filter(|(s, _)| *s != self.separator && whole.matches(s).count() + 1 >= wanted && wanted > 1)
-                .map(|(_, name)| format!("is the separator {name}?"))
-                .next()
+            let hint = likely::separator(&row.whole(), &self.separator, found, wanted.max(2))
                 .unwrap_or_else(|| format!("the separator is {:?}", self.separator));
             return Err(row.fail_whole(format!("has {found} column(s) instead of {wanted}"), hint));
         }
@@ -285,6 +348,7 @@ impl Table {
             header: &self.header,
             of_record: self.fields.is_some(),
             fields: &self.row,
+            reading: None,
         }
     }
 }
@@ -298,159 +362,4 @@ pub(super) fn unreadable(file: &Path, line: u64, e: impl ToString) -> Error {
         message: format!("cannot be read: {}", e.to_string()),
         hint: "a compressed file that is cut short or damaged must be fetched again".into(),
     }
-}
-
-/// UTF-8, or Latin-1 where it is not.
-pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => bytes.iter().map(|b| char::from(*b)).collect::<String>().into(),
-    }
-}
-
-/// One row and its place.
-pub(super) struct Row<'a> {
-    file: &'a Path,
-    line: u64,
-    separator: &'a str,
-    header: &'a [String],
-    /// Fields of a record have names and no places.
-    of_record: bool,
-    fields: &'a ByteRecord,
-}
-
-impl<'a> Row<'a> {
-    /// A row that comes from elsewhere than text.
-    pub(super) fn new(file: &'a Path, line: u64, header: &'a [String], fields: &'a ByteRecord) -> Self {
-        Self { file, line, separator: ",", header, of_record: false, fields }
-    }
-}
-
-impl Row<'_> {
-    /// The trimmed text of column `c`, from 0.
-    pub(super) fn text(&self, c: usize) -> Cow<'_, str> {
-        match text_of(&self.fields[c]) {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-        }
-    }
-
-    /// Number of columns.
-    pub(super) fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// An id: any text that is neither empty nor a negative number.
-    pub(super) fn id(&self, c: usize) -> Result<Cow<'_, str>> {
-        let text = self.text(c);
-        if text.is_empty() {
-            return Err(self.fail(c, "is no id: it is empty", "drop the row or give it an id"));
-        }
-        if text.strip_prefix('-').is_some_and(|t| t.parse::<f64>().is_ok()) {
-            return Err(self.fail(c, "is a negative id", "ids are text or numbers from 0"));
-        }
-        Ok(text)
-    }
-
-    /// An id that must be a whole number.
-    pub(super) fn number_id(&self, c: usize) -> Result<Cow<'_, str>> {
-        let text = self.id(c)?;
-        if !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(self.fail(c, "is not a whole number", self.header_hint("ids are digits here")));
-        }
-        Ok(text)
-    }
-
-    /// A label: 1 = clicked, 0 = not.
-    pub(super) fn label(&self, c: usize) -> Result<f32> {
-        match self.text(c).as_ref() {
-            "1" | "1.0" => Ok(1.0),
-            "0" | "0.0" => Ok(0.0),
-            _ => Err(self.fail(c, "is no label", "0 or 1; for graded values use `rating` and a rule")),
-        }
-    }
-
-    /// A finite number.
-    pub(super) fn float(&self, c: usize) -> Result<f32> {
-        let text = self.text(c);
-        text.parse::<f32>()
-            .ok()
-            .filter(|x| x.is_finite())
-            .ok_or_else(|| self.fail(c, "is not a number", self.header_hint("a number such as 4.5")))
-    }
-
-    /// A whole number.
-    pub(super) fn integer(&self, c: usize) -> Result<i64> {
-        let wrong = || self.fail(c, "is not a whole number", self.header_hint("digits only"));
-        self.text(c).parse().map_err(|_| wrong())
-    }
-
-    /// A time, `ticks` of which make a second.
-    pub(super) fn time(&self, c: usize, ticks: i64) -> Result<i64> {
-        self.known_time(c, self.integer(c)?, ticks)
-    }
-
-    /// A time that was read from column `c`, if it can be right.
-    pub(super) fn known_time(&self, c: usize, time: i64, ticks: i64) -> Result<i64> {
-        if time < 0 {
-            return Err(self.fail(c, "is a time before 1970", "times count from 1970-01-01 00:00 UTC"));
-        }
-        if time / ticks > LATEST {
-            let hint = if ticks == 1 { "are these milliseconds?" } else { "is the time unit right?" };
-            return Err(self.fail(c, "is a time after 2099", hint));
-        }
-        Ok(time)
-    }
-
-    fn header_hint(&self, usual: &str) -> String {
-        let letters = |f: &[u8]| f.iter().any(u8::is_ascii_alphabetic);
-        if self.line == 1 && self.header.is_empty() && self.fields.iter().all(letters) {
-            "this line looks like a header, which this layout does not have".into()
-        } else {
-            usual.to_owned()
-        }
-    }
-
-    fn whole(&self) -> String {
-        self.fields.iter().map(text_of).collect::<Vec<_>>().join(self.separator)
-    }
-
-    /// An error at column `c`, from 0.
-    pub(super) fn fail(&self, c: usize, message: impl ToString, hint: impl ToString) -> Error {
-        let what = if self.of_record { "field" } else { "column" };
-        let named = self.header.get(c).map_or(String::new(), |name| format!(" ({what} {name})"));
-        Error::Row {
-            file: self.file.to_owned(),
-            line: self.line,
-            column: if self.of_record { 0 } else { c + 1 },
-            text: cut(&text_of(&self.fields[c])),
-            message: message.to_string() + &named,
-            hint: hint.to_string(),
-        }
-    }
-
-    fn no_record(&self, wrong: NoRecord) -> Error {
-        let Self { file, line, .. } = self;
-        let NoRecord { column, message, hint } = wrong;
-        Error::Row { file: file.to_path_buf(), line: *line, column, text: cut(&self.whole()), message, hint }
-    }
-
-    fn fail_whole(&self, message: impl ToString, hint: impl ToString) -> Error {
-        Error::Row {
-            file: self.file.to_owned(),
-            line: self.line,
-            column: 0,
-            text: cut(&self.whole()),
-            message: message.to_string(),
-            hint: hint.to_string(),
-        }
-    }
-}
-
-fn cut(text: &str) -> String {
-    let mut short: String = text.chars().take(80).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

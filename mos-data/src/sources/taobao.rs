@@ -9,6 +9,7 @@ use super::{
     Format, Reading,
     blocks::{Rows, each_block},
     builder::{LogBuilder, plain_number},
+    row::LATEST,
     table::Layout,
 };
 use crate::{Event, Log, Result};
@@ -42,7 +43,7 @@ impl Format for Taobao {
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["UserBehavior.csv"])?;
         let layout = Layout { separator: ",", header: false, quotes: false, columns: Some(5) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
         }
@@ -59,7 +60,7 @@ impl Format for Taobao {
                         let item = log.items.number_plain(if by_category { category } else { item });
                         log.categorise_plain(item, category);
                         let user = log.users.number_plain(user);
-                        log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+                        log.push(Event { user, item, time, behaviour, rating: None, session: None });
                     }
                 }
                 Rows::Text(row) => {
@@ -67,6 +68,8 @@ impl Format for Taobao {
                     let behaviour = behaviour(row.text(3).as_bytes())
                         .ok_or_else(|| row.fail(3, "is no behaviour", "pv, cart, fav or buy"))?;
                     let time = row.integer(4)?;
+                    // The strays of the published file lie before 2100.
+                    let time = if time < 0 { time } else { row.known_time(4, time, 1)? };
                     if !DAYS.contains(&time) {
                         log.drop_row(stray);
                         return Ok(());
@@ -74,7 +77,7 @@ impl Format for Taobao {
                     let item = log.items.number(if by_category { &category } else { &item });
                     log.categorise(item, &category);
                     let user = log.users.number(&user);
-                    log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+                    log.push(Event { user, item, time, behaviour, rating: None, session: None });
                 }
             }
             Ok(())
@@ -111,7 +114,7 @@ fn parse(lines: &[u8]) -> Option<Vec<Plain>> {
         let (negative, digits) = time.strip_prefix(b"-").map_or((false, time), |digits| (true, digits));
         let time = i64::try_from(plain_number(digits)?).ok()?;
         let time = if negative { -time } else { time };
-        if fields.next().is_some() {
+        if time > LATEST || fields.next().is_some() {
             return None;
         }
         rows.push(Plain { user, item, category, time, behaviour });

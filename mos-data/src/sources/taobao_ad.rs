@@ -53,7 +53,7 @@ impl Format for TaobaoAd {
         "Ali_Display_Ad_Click: raw_sample, ad_feature, user_profile, behavior_log, all .csv";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
@@ -74,13 +74,13 @@ impl Format for TaobaoAd {
                 log.drop_row("shown advertisements that ad_feature lacks (their category is unknown)");
             }
             let item = ad.map_or(0, |ad| log.items.number(&ad.category));
-            log.impressions.get_or_insert_default().push(Impression { user, item, time, label });
+            log.show(Impression { user, item, time, label });
             let of_ad = OF_AD.iter().enumerate().map(|(i, _)| ad.map_or("", |ad| &ad.further[i]));
             let pid = row.text(place);
             let values = [id.as_ref()].into_iter().chain(of_ad).chain([known(&pid)]);
             fields.iter().zip(values).for_each(|(field, value)| log.set_impression(*field, value));
             if log_of_behaviour.is_none() && label > 0.5 {
-                log.events.push(Event { user, item, time, behaviour: 1, rating: None, session: None });
+                log.push(Event { user, item, time, behaviour: 1, rating: None, session: None });
             }
             Ok(())
         })?;
@@ -97,7 +97,7 @@ impl Format for TaobaoAd {
                 let none = || row.fail(tag, "is no behaviour", "pv, cart, fav or buy");
                 let behaviour = log.behaviours.find(&row.text(tag)).ok_or_else(none)? as u8;
                 let (item, time) = (log.items.number(&row.number_id(category)?), row.time(time, 1)?);
-                log.events.push(Event { user, item, time, behaviour, rating: None, session: None });
+                log.push(Event { user, item, time, behaviour, rating: None, session: None });
                 Ok(())
             })?;
         }

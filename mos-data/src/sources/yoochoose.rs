@@ -41,7 +41,7 @@ impl Format for Yoochoose {
             "yoochoose_valid.txt",
             "yoochoose_test.txt",
         ])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let headed = Layout { separator: ",", header: true, quotes: false, columns: None };
         let mut table = Table::open(&file, headed)?;
         if let (Some(session), Some(time), Some(item)) =
@@ -90,6 +90,6 @@ fn events(
 /// Takes an event in; returns its item.
 fn push(log: &mut LogBuilder, session: &str, item: &str, time: i64, behaviour: u8) -> u32 {
     let (user, item) = (log.users.number(session), log.items.number(item));
-    log.events.push(Event { user, item, time, behaviour, rating: None, session: Some(u64::from(user)) });
+    log.push(Event { user, item, time, behaviour, rating: None, session: Some(u64::from(user)) });
     item
 }

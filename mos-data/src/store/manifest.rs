@@ -123,7 +123,30 @@ impl Manifest {
         if stated.is_none_or(|stated| stated != hash(&value)) {
             return Err(Error::file(&file, "does not have the checksum that it states", damaged));
         }
-        serde_json::from_value(value).map_err(|e| Error::file(&file, e, damaged))
+        let all: Self = serde_json::from_value(value).map_err(|e| Error::file(&file, e, damaged))?;
+        all.check().map_err(|what| Error::file(&file, what, damaged))?;
+        Ok(all)
+    }
+
+    /// Whether its numbers fit each other, as those that were written do.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        let mut next = 0u32;
+        for block in &self.blocks {
+            if block.first_user != next {
+                return Err("names blocks whose users do not follow each other");
+            }
+            next = next.checked_add(block.users).ok_or("names more users than can be numbered")?;
+        }
+        if next as usize != self.users {
+            return Err("names other users than its blocks hold");
+        }
+        if self.user_fields > self.contexts.len() {
+            return Err("names more fields of users than fields");
+        }
+        if self.ticks_per_second < 1 || self.items == 0 {
+            return Err("names no unit of time, or no items");
+        }
+        Ok(())
     }
 }
 

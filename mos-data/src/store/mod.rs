@@ -29,6 +29,8 @@ use crate::{
 
 const EVENTS: &str = "events.parquet";
 const IMPRESSIONS: &str = "impressions.parquet";
+/// Far more than packing makes of them.
+const MOST_IDS_PER_BYTE: u64 = 64;
 const DAMAGED: &str = "the store is damaged: copy it again, or convert the source again";
 
 /// A store that is open; its columns stay on disk.
@@ -115,6 +117,14 @@ impl Store {
             TableReader::open(&path).map(Some)
         };
         let (events, impressions) = (open(EVENTS)?, open(IMPRESSIONS)?);
+        // Ids differ, so that a file of few bytes has few of them, and what is made for each has a limit.
+        for (name, ids) in [("users.parquet", manifest.users), ("items.parquet", manifest.items)] {
+            let path = folder.join(name);
+            let bytes = std::fs::metadata(&path).map_err(|e| Error::file(&path, e, DAMAGED))?.len();
+            if ids as u64 > bytes.saturating_mul(MOST_IDS_PER_BYTE) {
+                return Err(Error::file(&path, format!("is too small for {ids} ids"), DAMAGED));
+            }
+        }
         Ok(Self { folder: folder.to_owned(), manifest, events, impressions })
     }
 
@@ -261,6 +271,15 @@ impl Store {
         if out.sha256() != entry.sha256 {
             return Err(damaged("does not have the checksum that the manifest states"));
         }
+        let users = entry.first_user..entry.first_user + entry.users;
+        let items = out.interactions.items.iter().chain(out.impressions.iter().map(|i| &i.item));
+        let behaviours = &out.interactions.behaviours;
+        if items.into_iter().any(|item| *item as usize >= m.items)
+            || behaviours.iter().any(|b| usize::from(*b) >= m.behaviour_names.len())
+            || out.impressions.iter().any(|i| !users.contains(&i.user))
+        {
+            return Err(damaged("has users, items or behaviours that the manifest does not know"));
+        }
         Ok(out)
     }
 
@@ -275,14 +294,16 @@ impl Store {
             all.restore_order();
         }
         let user_file = self.whole("users.parquet")?;
-        let user_ids: Vec<String> = column(&user_file, "id")?;
-        let fields: Vec<Vec<u32>> =
-            (0..m.user_fields).map(|f| column(&user_file, &format!("context_{f}"))).collect::<Result<_>>()?;
+        let user_ids: Vec<String> = column_of(&user_file, "id", m.users)?;
+        let fields: Vec<Vec<u32>> = (0..m.user_fields)
+            .map(|f| column_of(&user_file, &format!("context_{f}"), m.users))
+            .collect::<Result<_>>()?;
         let of_users =
             (0..user_ids.len()).flat_map(|u| fields.iter().filter_map(move |f| f.get(u))).copied().collect();
         let items = self.whole("items.parquet")?;
         let dense = |file: &str, dim: usize| -> Result<Content> {
-            Ok(Content { dim, values: column(&self.whole(file)?, "value")? })
+            let values = column_of(&self.whole(file)?, "value", m.items.saturating_mul(dim))?;
+            Ok(Content { dim, values })
         };
         let mut features = Vec::new();
         for (n, feature) in m.features.iter().enumerate() {
@@ -290,7 +311,8 @@ impl Store {
             let values = match feature.kind {
                 FeatureKind::Dense => FeatureValues::Dense(dense(&name, feature.count)?),
                 FeatureKind::One => {
-                    FeatureValues::One { ids: column(&self.whole(&name)?, "value")?, count: feature.count }
+                    let ids = column_of(&self.whole(&name)?, "value", m.items)?;
+                    FeatureValues::One { ids, count: feature.count }
                 }
                 FeatureKind::Many => {
                     let file = self.whole(&name)?;
@@ -306,7 +328,7 @@ impl Store {
             };
             features.push(ItemFeature { name: feature.name.clone(), values });
         }
-        let themes = m.themes.then(|| column::<u32>(&items, "theme")).transpose()?;
+        let themes = m.themes.then(|| column_of::<u32>(&items, "theme", m.items)).transpose()?;
         Ok(Log {
             name: m.name.clone(),
             interactions: all.interactions,
@@ -320,7 +342,7 @@ impl Store {
             },
             catalog: Catalog {
                 items: m.items,
-                categories: m.categories.map(|_| column(&items, "category")).transpose()?,
+                categories: m.categories.map(|_| column_of(&items, "category", m.items)).transpose()?,
                 category_count: m.categories.unwrap_or(0),
                 content: m.content.map(|dim| dense("content.parquet", dim)).transpose()?,
                 themes: themes.map(|t| t.into_iter().map(|t| t as u16).collect()),
@@ -329,7 +351,7 @@ impl Store {
                 behaviours: m.behaviour_names.len(),
             },
             user_ids,
-            item_ids: column(&items, "id")?,
+            item_ids: column_of(&items, "id", m.items)?,
             behaviour_names: m.behaviour_names.clone(),
             dropped: m.dropped.clone(),
             ticks_per_second: m.ticks_per_second,
@@ -351,6 +373,15 @@ impl Store {
 /// A column of a table of one block.
 fn column<T: Kind>(table: &TableReader, name: &str) -> Result<Vec<T>> {
     if table.blocks() == 0 { Ok(Vec::new()) } else { table.read(0, &[name])?.values(name) }
+}
+
+/// The same with as many values as there must be.
+fn column_of<T: Kind>(table: &TableReader, name: &str, rows: usize) -> Result<Vec<T>> {
+    let values = column(table, name)?;
+    if values.len() != rows {
+        return Err(table.damaged(format!("has {} values of {name} instead of {rows}", values.len())));
+    }
+    Ok(values)
 }
 
 fn impressions_of(columns: &Block<'_>) -> Result<Vec<Impression>> {

@@ -13,12 +13,16 @@ use parquet::{
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     },
     basic::{Compression, Encoding},
+    errors::ParquetError,
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
 
 use super::DAMAGED;
-use crate::{Error, Result};
+use crate::{Error, Result, guard::guarded};
+
+/// Rows that are decoded at a time, whatever a file says it has. No block of ordinary users has more.
+const BATCH: usize = 1 << 20;
 
 /// A column of a block.
 pub(super) type Column = (String, ArrayRef);
@@ -130,9 +134,14 @@ impl TableReader {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let refuse = |e: &dyn std::fmt::Display| Error::file(path, e, DAMAGED);
         let file = File::open(path).map_err(|e| refuse(&e))?;
-        let metadata =
-            ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(|e| refuse(&e))?;
+        let metadata = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()));
+        let metadata = metadata.map_err(|e| refuse(&e))?;
         Ok(Self { path: path.to_owned(), file, metadata })
+    }
+
+    /// What is wrong with it.
+    pub(super) fn damaged(&self, what: impl ToString) -> Error {
+        Error::file(&self.path, what, DAMAGED)
     }
 
     /// Number of blocks that have rows.
@@ -147,16 +156,17 @@ impl TableReader {
         let rows = groups.get(block).ok_or_else(|| refuse(&format!("block {block} is missing")))?.num_rows();
         let rows = usize::try_from(rows).map_err(|e| refuse(&e))?;
         let file = self.file.try_clone().map_err(|e| refuse(&e))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
-        let columns = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
-        let reader = builder
-            .with_row_groups(vec![block])
-            .with_projection(columns)
-            .with_batch_size(rows.max(1))
-            .build()
-            .map_err(|e| refuse(&e))?;
-        let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| refuse(&e))?;
-        Ok(Block { table: self, batches })
+        let batches = guarded(|| {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+            let columns = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+            let reader = builder
+                .with_row_groups(vec![block])
+                .with_projection(columns)
+                .with_batch_size(rows.clamp(1, BATCH))
+                .build()?;
+            reader.collect::<std::result::Result<Vec<_>, _>>().map_err(ParquetError::from)
+        });
+        Ok(Block { table: self, batches: batches.map_err(|e| refuse(&e))? })
     }
 }
 
