@@ -5,8 +5,9 @@
     cargo run --release -p mos-bench -- speed --config configs/speed/widths-64.toml --uniform --peer peer.json
 
 A training step: forward, binary cross-entropy, backward, clip of the norm, Adam over all rows, on a batch that is there.
-Scoring: a batch, without gradients. Each case is a process of its own, once with the allocator of the C library as it is and
-once told to keep its pages ("tuned"): PyTorch gives large blocks back after each operation, and their pages are faulted in anew.
+Scoring: a batch, without gradients. Each case is a process of its own, in two setups. default: as PyTorch comes. tuned: the
+allocator of the C library is told to keep its pages, which otherwise are given back and faulted in anew for each large result,
+and Adam is the fused one.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def case(name, length, args):
     train, sizes = config["train"], config["model"]
     (hidden,) = sizes["head"]["mlp"].values()
     model = Model(args.items, sizes["dim"], hidden, name, config["options"][name])
-    adam = torch.optim.Adam(model.parameters(), lr=train["adam"]["lr"], fused=True)
+    adam = torch.optim.Adam(model.parameters(), lr=train["adam"]["lr"], fused=args.setup == "tuned")
     loss = torch.nn.functional.binary_cross_entropy_with_logits
     items, targets = histories(torch, length, args), torch.randint(1, args.items + 1, (args.batch,))
     labels = torch.arange(args.batch).remainder(2).float()
@@ -96,7 +97,7 @@ def case(name, length, args):
         json.dumps(
             {
                 "encoder": name, "length": length, "batch": args.batch, "items": args.items, "varied": args.varied,
-                "threads": args.threads, "steps": len(trained),
+                "setup": args.setup, "threads": args.threads, "steps": len(trained),
                 "train_ms": spread(trained), "score_ms": spread(scored), "peak_bytes": peak_bytes(), "bare_bytes": bare,
             }
         )
@@ -127,7 +128,8 @@ def main():
     parse.add_argument("--varied", action="store_true", help="log-uniform lengths up to the length, padded to the longest")
     parse.add_argument("--repeats", type=int, default=7, help="timed steps at least")
     parse.add_argument("--seconds", type=float, default=1.0, help="and as many, up to 50, as take this long")
-    parse.add_argument("--allocators", default="default,tuned")
+    parse.add_argument("--setups", default="default,tuned")
+    parse.add_argument("--setup", default="default", help=argparse.SUPPRESS)
     parse.add_argument("--case", action="store_true", help="time one case in this process")
     args = parse.parse_args()
     lengths = [int(l) for l in args.lengths.split(",")]
@@ -138,18 +140,18 @@ def main():
     cases = []
     for name in args.models.split(","):
         for length in lengths:
-            for allocator in args.allocators.split(","):
-                again = [sys.executable, __file__, "--case", "--models", name, "--lengths", str(length)]
+            for setup in args.setups.split(","):
+                again = [sys.executable, __file__, "--case", "--models", name, "--lengths", str(length), "--setup", setup]
                 for option in ("config", "batch", "items", "threads", "repeats", "seconds"):
                     again += [f"--{option}", str(getattr(args, option))]
                 again += ["--varied"] if args.varied else []
-                print(f"{name}, {length} behaviours, {allocator} allocator", file=sys.stderr)
-                env = os.environ | (TUNED if allocator == "tuned" else {})
+                print(f"{name}, {length} behaviours, {setup}", file=sys.stderr)
+                env = os.environ | (TUNED if setup == "tuned" else {})
                 done = subprocess.run(again, env=env, stdout=subprocess.PIPE)
                 if done.returncode:
                     print(f"  no measurement: it ended with {done.returncode}", file=sys.stderr)
                     continue
-                cases.append({"allocator": allocator, **json.loads(done.stdout)})
+                cases.append(json.loads(done.stdout))
     what = f"PyTorch {torch.__version__}"
     print(json.dumps({"peer": what, "ceiling_gflops": ceiling(args.threads), "cases": cases}, indent=1))
 
