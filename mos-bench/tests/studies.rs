@@ -370,7 +370,8 @@ fn speed_tells_what_it_measured() {
 fn speed_stands_beside_a_peer() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let kind = ["--uniform", "--varied", "--batch", "8", "--items", "40", "--repeats", "1", "--lengths", "30"];
+    let kind =
+        ["--uniform", "--varied", "--batch", "8", "--items", "40", "--repeats", "1", "--lengths", "30"];
     let measure = [&["speed", "--encoder", "twin", "--json"], &kind[..]].concat();
     let all: Value = serde_json::from_str(&printed(at, &measure)).unwrap();
     let case = &all["cases"][0];
@@ -395,7 +396,8 @@ fn speed_stands_beside_a_peer() {
         std::fs::write(at.join(name), text).unwrap();
     }
     let show = ["speed", "--from", "ours.json", "--format", "csv"];
-    let shown = printed(at, &[&show[..], &["--peer", "a.json", "--peer", "b.json", "--svg", "speed.svg"]].concat());
+    let shown =
+        printed(at, &[&show[..], &["--peer", "a.json", "--peer", "b.json", "--svg", "speed.svg"]].concat());
     assert!(shown.contains("Mixtures against") || shown.contains("× MACs"), "{shown}");
     assert!(shown.contains("default: train ms") && shown.contains("tuned: × score"), "{shown}");
     assert!(shown.contains("1000000.0") && shown.contains("200000.0"), "{shown}");

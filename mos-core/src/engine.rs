@@ -119,7 +119,10 @@ impl Tape {
         B: FnOnce(Back<'_>, S) + 'static,
     {
         let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.values.clone()).collect();
-        let (out, saved) = wide(#[inline(always)] || forward(&values));
+        let (out, saved) = wide(
+            #[inline(always)]
+            || forward(&values),
+        );
         clock::moved(|| out.len() + values.iter().map(|v| v.len()).sum::<usize>());
         let out = Mat::new(shape.0, shape.1, out);
         if let Some(tape) = &mut self.recorded {
@@ -454,14 +457,17 @@ impl AdamStep {
     /// Updates `values` and both moments in place with `scale * grad`.
     pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], scale: f32) {
         let Adam { beta1, beta2, eps, .. } = self.adam;
-        wide(#[inline(always)] || {
-            for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
-                let g = scale * g;
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
+                    let g = scale * g;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
+                }
+            },
+        );
     }
 }
 

@@ -259,7 +259,9 @@ impl<'a> RowGrads<'a> {
                 parts[row as usize / part_rows].push((row, s as u32, *k));
             }
         }
-        parts.par_iter_mut().for_each(|entries| entries.sort_unstable_by_key(|e| u64::from(e.0) << 32 | u64::from(e.1)));
+        parts
+            .par_iter_mut()
+            .for_each(|entries| entries.sort_unstable_by_key(|e| u64::from(e.0) << 32 | u64::from(e.1)));
         Self { dim, shards: shards.iter().map(|(_, grads)| *grads).collect(), part_rows, parts }
     }
 

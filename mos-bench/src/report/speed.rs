@@ -53,7 +53,8 @@ pub(crate) fn drawing(records: &[SpeedRecord], peer: Option<&Peer>) -> String {
     });
     let charts: Vec<_> = charts.collect();
     let columns = charts.len().min(COLUMNS) as f64;
-    let size = (columns * (PANEL.0 + 16.0) - 16.0, charts.len().div_ceil(COLUMNS) as f64 * (PANEL.1 + 16.0) - 16.0);
+    let size =
+        (columns * (PANEL.0 + 16.0) - 16.0, charts.len().div_ceil(COLUMNS) as f64 * (PANEL.1 + 16.0) - 16.0);
     let body = html! { @for chart in &charts { (chart) } };
     svg::file(STYLE, svg::drawing("Throughput of training by length", size.0.max(1.0), size.1.max(1.0), body))
 }

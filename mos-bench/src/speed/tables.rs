@@ -152,10 +152,7 @@ fn beside(records: &[SpeedRecord], peer: &Peer) -> anyhow::Result<Table> {
                 continue;
             };
             for (theirs, ours) in [(case.train_ms, r.train_ms), (case.score_ms, r.score_ms)] {
-                row.extend([
-                    format!("{:.1}", theirs.median),
-                    format!("{:.1}", theirs.median / ours.median),
-                ]);
+                row.extend([format!("{:.1}", theirs.median), format!("{:.1}", theirs.median / ours.median)]);
             }
             row.push(mib(case.peak_bytes));
         }

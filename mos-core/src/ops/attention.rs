@@ -47,7 +47,10 @@ pub fn attend(
                 // The candidates of one request are one shard: the threads are free.
                 let samples = out.par_chunks_mut(heads * d).enumerate().with_min_len(16);
                 samples.for_each(|(s, out)| {
-                    wide(#[inline(always)] || of_sample(s, out, &mut Saved::default()));
+                    wide(
+                        #[inline(always)]
+                        || of_sample(s, out, &mut Saved::default()),
+                    );
                 });
             } else {
                 let samples = out.chunks_mut(heads * d).enumerate();

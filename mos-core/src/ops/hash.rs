@@ -52,7 +52,10 @@ fn project(values: &[f32], dim: usize, projections: &[f32], width: usize, mut wi
         let signs = &mut signs[..rows * width];
         signs.fill(0.0);
         add_product((values, (rows, dim), false), (projections, (dim, width), false), signs, (rows, width));
-        wide(#[inline(always)] || with(signs));
+        wide(
+            #[inline(always)]
+            || with(signs),
+        );
     }
 }
 
