@@ -29,12 +29,8 @@ pub(super) struct SpeedArgs {
     /// Behaviours of each history.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000])]
     lengths: Vec<usize>,
-    /// All items equally often, instead of by Zipf's law.
-    #[arg(long)]
-    uniform: bool,
-    /// Histories of lengths up to the given one, their logarithm uniform, instead of that length.
-    #[arg(long)]
-    varied: bool,
+    #[command(flatten)]
+    kind: Kind,
     /// Samples of a batch.
     #[arg(long, default_value_t = 256)]
     batch: usize,
@@ -89,7 +85,7 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
                     length: *length,
                     batch: args.batch,
                     items: args.items,
-                    kind: Kind { uniform: args.uniform, varied: args.varied },
+                    kind: args.kind,
                     repeats: args.repeats,
                 });
             }
@@ -148,7 +144,7 @@ fn apart(case: &Case, args: &SpeedArgs) -> anyhow::Result<SpeedRecord> {
     if let Some(config) = &args.config {
         command.arg("--config").arg(config);
     }
-    for (name, given) in [("--uniform", args.uniform), ("--varied", args.varied)] {
+    for (name, given) in [("--uniform", args.kind.uniform), ("--varied", args.kind.varied)] {
         if given {
             command.arg(name);
         }

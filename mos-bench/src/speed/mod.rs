@@ -46,11 +46,13 @@ pub struct Case {
 }
 
 /// What histories are like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Kind {
     /// All items equally often, instead of by Zipf's law: nearly every behaviour is another row of a large table.
+    #[arg(long)]
     pub uniform: bool,
-    /// Lengths whose logarithm is uniform, instead of one length.
+    /// Lengths up to the given one whose logarithm is uniform, instead of one length.
+    #[arg(long)]
     pub varied: bool,
 }
 
