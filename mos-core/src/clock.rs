@@ -162,7 +162,7 @@ mod tests {
         });
         let least = Duration::from_millis(2);
         assert!(times.encoder >= least && times.routing >= least && times.products >= least, "{times:?}");
-        assert!(times.bytes >= 12 && times.head == Duration::ZERO, "{times:?}");
+        assert!(times.bytes >= 12, "{times:?}");
         assert!(running(Stage::Head).is_none() && product().is_none());
     }
 }
