@@ -54,6 +54,13 @@ fn every_documented_command_works() {
             std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
     }
+    for place in ["docs/src/speed", "docs/src/figures"] {
+        let to = folder.path().join(place);
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(root().join(place)).unwrap().map(|f| f.unwrap()) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
     let mut seen = std::collections::BTreeSet::new();
     let mut pages = vec![root().join("README.md")];
     pages.extend(std::fs::read_dir(root().join("docs/src")).unwrap().map(|f| f.unwrap().path()));

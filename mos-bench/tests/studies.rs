@@ -361,6 +361,49 @@ fn speed_tells_what_it_measured() {
     assert!(cases[0]["macs"].as_u64() < cases[1]["macs"].as_u64());
     let shown = printed(at, &[&["speed"], &small[..], &["--repeats", "1"]].concat());
     assert!(shown.contains("% of ceiling") && shown.contains("optimizer"), "{shown}");
+    assert!(!shown.contains("Mixtures against"), "{shown}");
     refused(at, &["speed", "--encoder", "twim", "--lengths", "5"], "did you mean `twin`");
     refused(at, &["speed", "--items", "1", "--lengths", "5"], "items at least 2");
+}
+
+#[test]
+fn speed_stands_beside_a_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let kind =
+        ["--uniform", "--varied", "--batch", "8", "--items", "40", "--repeats", "1", "--lengths", "30"];
+    let measure = [&["speed", "--encoder", "twin", "--json"], &kind[..]].concat();
+    let all: Value = serde_json::from_str(&printed(at, &measure)).unwrap();
+    let case = &all["cases"][0];
+    let mean = case["mean_length"].as_f64().unwrap();
+    assert!((1.0..30.0).contains(&mean), "{mean}");
+    std::fs::write(at.join("ours.json"), all.to_string()).unwrap();
+    let threads = &case["threads"];
+    let spread = |ms: f64| format!(r#"{{"low": {ms}, "median": {ms}, "high": {ms}}}"#);
+    let peer = |setup: &str, varied: bool| {
+        let times = format!(r#""train_ms": {}, "score_ms": {}"#, spread(1e6), spread(2e5));
+        format!(
+            r#"{{"peer": "PyTorch", "ceiling_gflops": 9.0, "cases": [{{"encoder": "twin", "length": 30, "batch": 8, "items": 40,
+            "varied": {varied}, "threads": {threads}, "setup": "{setup}", {times}, "peak_bytes": 1048576, "steps": 1}}]}}"#
+        )
+    };
+    for (name, text) in [
+        ("a.json", peer("default", true)),
+        ("b.json", peer("tuned", true)),
+        ("full.json", peer("tuned", false)),
+        ("none.json", "{}".into()),
+    ] {
+        std::fs::write(at.join(name), text).unwrap();
+    }
+    let show = ["speed", "--from", "ours.json", "--format", "csv"];
+    let shown =
+        printed(at, &[&show[..], &["--peer", "a.json", "--peer", "b.json", "--svg", "speed.svg"]].concat());
+    assert!(shown.contains("Mixtures against") || shown.contains("× MACs"), "{shown}");
+    assert!(shown.contains("default: train ms") && shown.contains("tuned: × score"), "{shown}");
+    assert!(shown.contains("1000000.0") && shown.contains("200000.0"), "{shown}");
+    let svg = std::fs::read_to_string(at.join("speed.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("twin × mos") && svg.contains("tuned"), "{svg}");
+    refused(at, &[&show[..], &["--peer", "full.json"]].concat(), "nothing that is measured here");
+    refused(at, &[&show[..], &["--peer", "none.json"]].concat(), "none.json: not what");
+    refused(at, &["speed", "--from", "none.json"], "none.json: not what");
 }

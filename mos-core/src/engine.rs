@@ -13,7 +13,7 @@ use dfdx::tensor_ops::Backward as _;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, clock, ops::wide};
 
 thread_local! {
     static DEVICE: Cpu = Cpu::default();
@@ -119,7 +119,11 @@ impl Tape {
         B: FnOnce(Back<'_>, S) + 'static,
     {
         let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.values.clone()).collect();
-        let (out, saved) = forward(&values);
+        let (out, saved) = wide(
+            #[inline(always)]
+            || forward(&values),
+        );
+        clock::moved(|| out.len() + values.iter().map(|v| v.len()).sum::<usize>());
         let out = Mat::new(shape.0, shape.1, out);
         if let Some(tape) = &mut self.recorded {
             let ghosts: Vec<_> = inputs.iter().map(|m| m.tag.ghost()).collect();
@@ -140,7 +144,13 @@ impl Tape {
                     }
                     buffers.push(buffer);
                 }
-                backward(Back { out: &out_grad, values: &values, grads: &mut buffers }, saved);
+                // Values are read, gradients read and written.
+                clock::moved(|| out_grad.len() + 3 * values.iter().map(|v| v.len()).sum::<usize>());
+                let back = Back { out: &out_grad, values: &values, grads: &mut buffers };
+                wide(
+                    #[inline(always)]
+                    || backward(back, saved),
+                );
                 for (ghost, buffer) in ghosts.iter().zip(buffers) {
                     let slot = &mut **grads.get_or_alloc_mut(ghost)?;
                     if slot.is_empty() {
@@ -148,6 +158,46 @@ impl Tape {
                     } else {
                         slot.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b);
                     }
+                }
+                Ok(())
+            });
+        }
+        out
+    }
+
+    /// Runs an operation x + f(y), of x's shape: `forward` has x and y, `backward` the output's gradient and that of y to add
+    /// to. The output's gradient becomes that of x where nothing else has reached x yet, and is not copied.
+    pub(crate) fn record_added<F, B>(&mut self, x: &Mat, y: &Mat, forward: F, backward: B) -> Mat
+    where
+        F: FnOnce(&[f32], &[f32]) -> Vec<f32>,
+        B: FnOnce(&[f32], &mut [f32]) + 'static,
+    {
+        let out = wide(
+            #[inline(always)]
+            || forward(&x.values, &y.values),
+        );
+        clock::moved(|| 2 * out.len() + y.values.len());
+        let out = Mat::new(x.rows, x.cols, out);
+        if let Some(tape) = &mut self.recorded {
+            let [of_out, of_x, of_y] = [&out, x, y].map(|m| m.tag.ghost());
+            let width = y.values.len();
+            tape.add_backward_op(move |grads| {
+                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(&of_out)?);
+                if grad.is_empty() {
+                    return Ok(());
+                }
+                clock::moved(|| grad.len() + 3 * width);
+                let to_y = &mut **grads.get_or_alloc_mut(&of_y)?;
+                to_y.resize(width, 0.0);
+                wide(
+                    #[inline(always)]
+                    || backward(&grad, to_y),
+                );
+                let to_x = &mut **grads.get_or_alloc_mut(&of_x)?;
+                if to_x.is_empty() {
+                    *to_x = grad;
+                } else {
+                    to_x.iter_mut().zip(&grad).for_each(|(to, g)| *to += g);
                 }
                 Ok(())
             });
@@ -407,12 +457,17 @@ impl AdamStep {
     /// Updates `values` and both moments in place with `scale * grad`.
     pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], scale: f32) {
         let Adam { beta1, beta2, eps, .. } = self.adam;
-        for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
-            let g = scale * g;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
+                    let g = scale * g;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
+                }
+            },
+        );
     }
 }
 

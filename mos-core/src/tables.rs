@@ -10,7 +10,10 @@ use mos_data::Catalog;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Adam, Error, Init, Mat, Result, ops::dot};
+use crate::{
+    Adam, Error, Init, Mat, Result,
+    ops::{axpy, dot},
+};
 
 /// Handle of an embedding table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,14 +166,27 @@ impl Tables {
     ) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(id, grads, |part, first, values, m, v| {
-            let mut full = vec![0.0; values.len()];
+            let zeros = vec![0.0; 64 * dim];
+            let (mut pulled, mut done) = (vec![0.0; dim], 0);
+            let rest = |from: usize, to: usize, values: &mut [f32], m: &mut [f32], v: &mut [f32]| {
+                for from in (from * dim..to * dim).step_by(zeros.len()) {
+                    let at = from..(from + zeros.len()).min(to * dim);
+                    let zeros = &zeros[..at.len()];
+                    rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], zeros, 1.0);
+                }
+            };
             grads.each(part, |row, grad| {
                 if row != 0 {
-                    let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
-                    pull(&mut full[at.clone()], grad, scale, l2, &values[at]);
+                    let row = row as usize - first;
+                    rest(done, row, values, m, v);
+                    let at = row * dim..(row + 1) * dim;
+                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                    pull(&mut pulled, grad, scale, l2, values);
+                    rule.step(values, m, v, &pulled, 1.0);
+                    done = row + 1;
                 }
             });
-            rule.step(values, m, v, &full, 1.0);
+            rest(done, values.len() / dim, values, m, v);
         });
     }
 
@@ -198,6 +214,7 @@ impl Tables {
 }
 
 /// `out = scale * grad + l2 * values`, of one row.
+#[inline(always)]
 fn pull(out: &mut [f32], grad: &[f32], scale: f32, l2: f32, values: &[f32]) {
     for ((out, grad), value) in out.iter_mut().zip(grad).zip(values) {
         *out = scale * grad + l2 * value;
@@ -206,6 +223,9 @@ fn pull(out: &mut [f32], grad: &[f32], scale: f32, l2: f32, values: &[f32]) {
 
 /// Pieces that a table's rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
+
+/// Gradients that are fetched together.
+const BLOCK: usize = 32;
 
 /// Where a row's gradient is: (row, shard, place in the shard).
 type Entry = (u32, u32, u32);
@@ -239,26 +259,36 @@ impl<'a> RowGrads<'a> {
                 parts[row as usize / part_rows].push((row, s as u32, *k));
             }
         }
-        parts.par_iter_mut().for_each(|entries| entries.sort_unstable());
+        parts
+            .par_iter_mut()
+            .for_each(|entries| entries.sort_unstable_by_key(|e| u64::from(e.0) << 32 | u64::from(e.1)));
         Self { dim, shards: shards.iter().map(|(_, grads)| *grads).collect(), part_rows, parts }
     }
 
     /// Calls `with` for each row of `entries` and its summed gradient.
+    #[inline(always)]
     fn each(&self, mut entries: &[Entry], mut with: impl FnMut(u32, &[f32])) {
-        let grad = |(_, s, k): &Entry| &self.shards[*s as usize][*k as usize * self.dim..][..self.dim];
-        let mut sum = vec![0.0; self.dim];
-        while let Some((first, rest)) = entries.split_first() {
-            let more = rest.iter().take_while(|e| e.0 == first.0).count();
-            if more == 0 {
-                with(first.0, grad(first));
-            } else {
-                sum.copy_from_slice(grad(first));
-                for other in &rest[..more] {
-                    sum.iter_mut().zip(grad(other)).for_each(|(s, g)| *s += g);
-                }
-                with(first.0, &sum);
+        let (dim, mut near) = (self.dim, Vec::new());
+        while !entries.is_empty() {
+            // Gradients lie scattered: fetched many at a time, their ways from memory overlap.
+            let mut end = entries.len().min(BLOCK);
+            while end < entries.len() && entries[end].0 == entries[end - 1].0 {
+                end += 1;
             }
-            entries = &rest[more..];
+            let block;
+            (block, entries) = entries.split_at(end);
+            near.clear();
+            for (_, s, k) in block {
+                near.extend_from_slice(&self.shards[*s as usize][*k as usize * dim..][..dim]);
+            }
+            let mut at = 0;
+            while at < block.len() {
+                let more = block[at + 1..].iter().take_while(|e| e.0 == block[at].0).count();
+                let (sum, others) = near[at * dim..(at + 1 + more) * dim].split_at_mut(dim);
+                others.chunks_exact(dim).for_each(|other| axpy(1.0, other, sum));
+                with(block[at].0, sum);
+                at += 1 + more;
+            }
         }
     }
 

@@ -1,16 +1,21 @@
 //! `mos-bench speed`: throughput by model and length.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use mos_baselines::Registry;
+use serde::{Deserialize, Serialize};
 
 use super::say;
 use crate::{
     config::Experiment,
     export::Format,
-    speed::{self, Case, SpeedRecord},
+    report,
+    speed::{self, Case, Kind, Peer, SpeedRecord},
 };
 
 #[derive(Debug, Args)]
@@ -24,6 +29,8 @@ pub(super) struct SpeedArgs {
     /// Behaviours of each history.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000])]
     lengths: Vec<usize>,
+    #[command(flatten)]
+    kind: Kind,
     /// Samples of a batch.
     #[arg(long, default_value_t = 256)]
     batch: usize,
@@ -39,9 +46,21 @@ pub(super) struct SpeedArgs {
     /// Change a setting, as in `--set model.dim=64`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// How tables are written.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Show these measurements (printed with `--json`) instead of measuring.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case"])]
+    from: Option<PathBuf>,
+    /// Put the measurements of PyTorch beside ours, as `mos-bench/peer/speed.py` prints them; can be given again.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case"])]
+    peer: Vec<PathBuf>,
+    /// Draw throughput by length into this file (SVG), with the peer where there is one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case"])]
+    svg: Option<PathBuf>,
     /// Measure the one case that is asked for in this process, and print it as JSON.
     #[arg(long, hide = true)]
     case: bool,
@@ -51,6 +70,10 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
     let or = |given: &[String], default: &[&str]| -> Vec<String> {
         if given.is_empty() { default.iter().map(ToString::to_string).collect() } else { given.to_vec() }
     };
+    let peer = Peer::read(&args.peer)?;
+    if let Some(file) = &args.from {
+        return show(args, &read(file)?, peer.as_ref());
+    }
     let experiment = Experiment::read(args.config.as_deref(), &[], &args.set)?;
     let mut cases = Vec::new();
     for encoder in or(&args.encoder, &["din", "twin", "sdim"]) {
@@ -62,6 +85,7 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
                     length: *length,
                     batch: args.batch,
                     items: args.items,
+                    kind: args.kind,
                     repeats: args.repeats,
                 });
             }
@@ -72,18 +96,37 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
         let record = speed::measure(&experiment, case, registry)?;
         return say(&(serde_json::to_string(&record)? + "\n"));
     }
-    let ceiling = speed::ceiling();
-    let mut records = Vec::new();
+    let mut measured = Measured { ceiling_gflops: speed::ceiling(), cases: Vec::new() };
     for case in &cases {
         eprintln!("{} x {}, {} behaviours", case.encoder, case.mixture, case.length);
-        records.push(apart(case, args)?);
+        measured.cases.push(apart(case, args)?);
     }
     if args.json {
-        let all = serde_json::json!({ "ceiling_gflops": ceiling, "cases": records });
-        return say(&(serde_json::to_string_pretty(&all)? + "\n"));
+        return say(&(serde_json::to_string_pretty(&measured)? + "\n"));
     }
-    let [throughput, parts] = speed::tables(&records, ceiling)?;
-    say(&(throughput.render(Format::Terminal) + "\n" + &parts.render(Format::Terminal)))
+    show(args, &measured, peer.as_ref())
+}
+
+/// What `--json` prints and `--from` reads.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    ceiling_gflops: f64,
+    cases: Vec<SpeedRecord>,
+}
+
+fn read(file: &Path) -> anyhow::Result<Measured> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{}: not what `mos-bench speed --json` prints", file.display()))
+}
+
+fn show(args: &SpeedArgs, measured: &Measured, peer: Option<&Peer>) -> anyhow::Result<()> {
+    let tables = speed::tables(&measured.cases, measured.ceiling_gflops, peer)?;
+    if let Some(file) = &args.svg {
+        let drawing = report::speed::drawing(&measured.cases, peer);
+        std::fs::write(file, drawing).with_context(|| file.display().to_string())?;
+    }
+    say(&tables.iter().map(|t| t.render(args.format)).collect::<Vec<_>>().join("\n"))
 }
 
 /// Measures a case in a process of its own, so that no case inherits memory from the one before.
@@ -100,6 +143,11 @@ fn apart(case: &Case, args: &SpeedArgs) -> anyhow::Result<SpeedRecord> {
     }
     if let Some(config) = &args.config {
         command.arg("--config").arg(config);
+    }
+    for (name, given) in [("--uniform", args.kind.uniform), ("--varied", args.kind.varied)] {
+        if given {
+            command.arg(name);
+        }
     }
     for change in &args.set {
         command.args(["--set", change]);

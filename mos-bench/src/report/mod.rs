@@ -13,6 +13,7 @@ mod look;
 mod provenance;
 mod routing;
 mod rows;
+pub(crate) mod speed;
 mod studies;
 pub(crate) mod svg;
 

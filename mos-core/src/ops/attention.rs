@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::{add_product, axpy, dense::softmax, dot};
+use super::{add_product, axpy, dense::softmax, dot, wide};
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// Per head h: o_h = Σ_t softmax_t(scale q_h · row_t) row_t, over the `top_k` best rows where it is given (ties: the
@@ -31,46 +31,34 @@ pub fn attend(
     let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
     count(heads * d * spans.lengths().map(|n| n + keep(n)).sum::<usize>());
     let (of_forward, of_backward, training) = (spans.clone(), spans, tape.is_training());
-    // Chosen rows, relative to their history, of all (sample, head) in turn; empty where all are chosen.
-    type Saved = (Vec<f32>, Vec<u32>);
     tape.record(
         &[queries, rows],
         (b, heads * d),
+        #[inline(always)]
         |v| {
-            let of_sample = |s: usize, out: &mut [f32], (weights, chosen): &mut Saved| {
+            let of_sample = |s: usize, out: &mut [f32], saved: &mut Saved| {
                 let range = of_forward.range(s);
-                let history = &v[1][range.start * d..range.end * d];
-                for (h, out) in out.chunks_exact_mut(d).enumerate() {
-                    let q = &v[0][(s * heads + h) * d..(s * heads + h + 1) * d];
-                    let mut w: Vec<f32> = history.chunks_exact(d).map(|row| scale * dot(q, row)).collect();
-                    let pick = top(&w, keep(w.len()));
-                    if let Some(pick) = &pick {
-                        w = pick.iter().map(|t| w[*t as usize]).collect();
-                    }
-                    softmax(&mut w);
-                    match pick {
-                        None => history.chunks_exact(d).zip(&w).for_each(|(row, w)| axpy(*w, row, out)),
-                        Some(pick) => {
-                            let row = |t: &u32| &history[*t as usize * d..(*t as usize + 1) * d];
-                            pick.iter().zip(&w).for_each(|(t, w)| axpy(*w, row(t), out));
-                            chosen.extend(pick);
-                        }
-                    }
-                    weights.extend(w);
-                }
+                let queries = &v[0][s * heads * d..(s + 1) * heads * d];
+                attend_one(queries, &v[1][range.start * d..range.end * d], d, scale, top_k, out, saved);
             };
             let mut out = vec![0.0; b * heads * d];
             let mut saved = Saved::default();
             if of_forward.shared() && !training {
                 // The candidates of one request are one shard: the threads are free.
                 let samples = out.par_chunks_mut(heads * d).enumerate().with_min_len(16);
-                samples.for_each(|(s, out)| of_sample(s, out, &mut Saved::default()));
+                samples.for_each(|(s, out)| {
+                    wide(
+                        #[inline(always)]
+                        || of_sample(s, out, &mut Saved::default()),
+                    );
+                });
             } else {
                 let samples = out.chunks_mut(heads * d).enumerate();
                 samples.for_each(|(s, out)| of_sample(s, out, &mut saved));
             }
             (out, saved)
         },
+        #[inline(always)]
         move |back, (weights, chosen): Saved| {
             let (mut weights, mut chosen) = (weights.as_slice(), chosen.as_slice());
             let (to_queries, to_rows) = back.grads.split_at_mut(1);
@@ -104,6 +92,39 @@ pub fn attend(
             }
         },
     )
+}
+
+/// Weights, and chosen rows relative to their history, of all (sample, head) in turn; no rows where all are chosen.
+type Saved = (Vec<f32>, Vec<u32>);
+
+/// All heads of one sample.
+#[inline(always)]
+fn attend_one(
+    queries: &[f32],
+    history: &[f32],
+    d: usize,
+    scale: f32,
+    top_k: Option<usize>,
+    out: &mut [f32],
+    (weights, chosen): &mut Saved,
+) {
+    for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+        let mut w: Vec<f32> = history.chunks_exact(d).map(|row| scale * dot(q, row)).collect();
+        let pick = top_k.and_then(|k| top(&w, k));
+        if let Some(pick) = &pick {
+            w = pick.iter().map(|t| w[*t as usize]).collect();
+        }
+        softmax(&mut w);
+        match pick {
+            None => history.chunks_exact(d).zip(&w).for_each(|(row, w)| axpy(*w, row, out)),
+            Some(pick) => {
+                let row = |t: &u32| &history[*t as usize * d..(*t as usize + 1) * d];
+                pick.iter().zip(&w).for_each(|(t, w)| axpy(*w, row(t), out));
+                chosen.extend(pick);
+            }
+        }
+        weights.extend(w);
+    }
 }
 
 /// Of each sample the `k` rows with the largest scores (ties: the most recent), in time order, with the borders of what was
@@ -160,6 +181,7 @@ pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
     tape.record(
         &[x, w],
         (b, heads * c),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; b * heads * c];
             for (i, (x, out)) in v[0].chunks(a).zip(out.chunks_mut(c)).enumerate() {
@@ -168,6 +190,7 @@ pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (i, (x, g)) in back.values[0].chunks(a).zip(back.out.chunks(c)).enumerate() {
                 let block = (i % heads) * a * c;
@@ -192,6 +215,7 @@ pub fn stacked_linear(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
     tape.record(
         &[x, w],
         (r, heads * c),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; r * heads * c];
             let mut of_head = vec![0.0; r * c];
@@ -205,6 +229,7 @@ pub fn stacked_linear(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for h in 0..heads {
                 let rows = back.out.chunks(heads * c).flat_map(|g| &g[h * c..(h + 1) * c]);
@@ -239,6 +264,7 @@ pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, spans: impl Into<Spans>,
     tape.record(
         &[q, rows, w, b],
         (n, f),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(n * f);
             let sum: Vec<f32> = v[2][block(0)].iter().zip(&v[2][block(2)]).map(|(a, b)| a + b).collect();
@@ -260,6 +286,7 @@ pub fn din_hidden(tape: &mut Tape, q: &Mat, rows: &Mat, spans: impl Into<Spans>,
             let active: Vec<bool> = out.iter().map(|y| *y > 0.0).collect();
             (out, active)
         },
+        #[inline(always)]
         move |back, active| {
             let grad: Vec<f32> =
                 back.out.iter().zip(&active).map(|(g, on)| if *on { *g } else { 0.0 }).collect();

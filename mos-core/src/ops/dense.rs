@@ -29,6 +29,7 @@ pub fn linear(tape: &mut Tape, x: &Mat, w: &Mat, b: Option<&Mat>, activation: Ac
     tape.record(
         &inputs,
         (r, o),
+        #[inline(always)]
         |v| {
             let mut out = match v.get(2) {
                 Some(b) => b.repeat(r),
@@ -41,6 +42,7 @@ pub fn linear(tape: &mut Tape, x: &Mat, w: &Mat, b: Option<&Mat>, activation: Ac
             let active = if keep { out.iter().map(|y| *y > 0.0).collect() } else { Vec::new() };
             (out, active)
         },
+        #[inline(always)]
         move |back, active: Vec<bool>| {
             let masked: Vec<f32>;
             let grad = if relu {
@@ -69,11 +71,13 @@ pub fn matmul_nt(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (r, s),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; r * s];
             add_product((&v[0], (r, k), false), (&v[1], (s, k), true), &mut out, (r, s));
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             add_product(
                 (back.out, (r, s), false),
@@ -103,6 +107,7 @@ pub fn concat(tape: &mut Tape, parts: &[&Mat]) -> Mat {
     tape.record(
         parts,
         (rows, total),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(rows * total);
             for r in 0..rows {
@@ -112,6 +117,7 @@ pub fn concat(tape: &mut Tape, parts: &[&Mat]) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (r, row) in back.out.chunks(total.max(1)).enumerate() {
                 let mut at = 0;
@@ -130,7 +136,9 @@ pub fn add(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (a.rows(), a.cols()),
+        #[inline(always)]
         |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a + b).collect(), ()),
+        #[inline(always)]
         |back, ()| back.grads.iter_mut().for_each(|g| axpy(1.0, back.out, g)),
     )
 }
@@ -141,7 +149,9 @@ pub fn subtract(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (a.rows(), a.cols()),
+        #[inline(always)]
         |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a - b).collect(), ()),
+        #[inline(always)]
         |back, ()| {
             axpy(1.0, back.out, &mut back.grads[0]);
             axpy(-1.0, back.out, &mut back.grads[1]);
@@ -155,7 +165,9 @@ pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
     tape.record(
         &[a, b],
         (a.rows(), a.cols()),
+        #[inline(always)]
         |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a * b).collect(), ()),
+        #[inline(always)]
         |back, ()| {
             for (i, g) in back.out.iter().enumerate() {
                 back.grads[0][i] += g * back.values[1][i];
@@ -195,6 +207,7 @@ pub fn sum_gathered(tape: &mut Tape, tables: &[(&Mat, &[u32])]) -> Mat {
     tape.record(
         &inputs,
         (rows, d),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(rows * d);
             tables[0].1.iter().for_each(|i| out.extend_from_slice(&v[0][at(*i)]));
@@ -204,6 +217,7 @@ pub fn sum_gathered(tape: &mut Tape, tables: &[(&Mat, &[u32])]) -> Mat {
             let kept = if training { tables.iter().map(|(_, i)| i.to_vec()).collect() } else { Vec::new() };
             (out, kept)
         },
+        #[inline(always)]
         move |back, kept: Vec<Vec<u32>>| {
             for (grad, index) in back.grads.iter_mut().zip(&kept) {
                 back.out.chunks(d.max(1)).zip(index).for_each(|(g, i)| axpy(1.0, g, &mut grad[at(*i)]));
@@ -223,11 +237,13 @@ pub fn scatter_rows(tape: &mut Tape, x: &Mat, index: &[u32], rows: usize) -> Mat
     tape.record(
         &[x],
         (rows, d),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; rows * d];
             v[0].chunks(d.max(1)).zip(index).for_each(|(x, i)| out[at(*i)].copy_from_slice(x));
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (grad, i) in back.grads[0].chunks_mut(d.max(1)).zip(&kept) {
                 axpy(1.0, &back.out[at(*i)], grad);
@@ -242,6 +258,7 @@ pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
     tape.record(
         &[x],
         (rows, cols),
+        #[inline(always)]
         |v| {
             let mut out = v[0].to_vec();
             for row in out.chunks_mut(cols.max(1)) {
@@ -250,6 +267,7 @@ pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
             }
             (out.clone(), out)
         },
+        #[inline(always)]
         move |back, p| {
             let rows = p.chunks(cols.max(1)).zip(back.out.chunks(cols.max(1)));
             for (grad, (p, g)) in back.grads[0].chunks_mut(cols.max(1)).zip(rows) {
@@ -263,6 +281,7 @@ pub fn softmax_rows(tape: &mut Tape, x: &Mat, temperature: f32) -> Mat {
 }
 
 /// Softmax in place.
+#[inline(always)]
 pub(crate) fn softmax(row: &mut [f32]) {
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|x| *x = (*x - most).exp());
@@ -287,7 +306,9 @@ pub enum Function {
 
 impl Function {
     /// Values, and derivatives where they are wanted. One loop for each function, so that each vectorises.
+    #[inline(always)]
     fn of(self, x: &[f32], slopes: bool) -> (Vec<f32>, Vec<f32>) {
+        #[inline(always)]
         fn each(x: &[f32], slopes: bool, at: impl Fn(f32) -> (f32, f32)) -> (Vec<f32>, Vec<f32>) {
             let values = x.iter().map(|x| at(*x).0).collect();
             (values, if slopes { x.iter().map(|x| at(*x).1).collect() } else { Vec::new() })
@@ -323,7 +344,9 @@ pub fn map(tape: &mut Tape, x: &Mat, function: Function) -> Mat {
     tape.record(
         &[x],
         (x.rows(), x.cols()),
+        #[inline(always)]
         |v| function.of(&v[0], training),
+        #[inline(always)]
         move |back, slopes: Vec<f32>| {
             for ((to, g), slope) in back.grads[0].iter_mut().zip(back.out).zip(slopes) {
                 *to += g * slope;
@@ -337,7 +360,9 @@ pub fn reshape(tape: &mut Tape, x: &Mat, rows: usize, cols: usize) -> Mat {
     tape.record(
         &[x],
         (rows, cols),
+        #[inline(always)]
         |v| (v[0].to_vec(), ()),
+        #[inline(always)]
         |back, ()| axpy(1.0, back.out, &mut back.grads[0]),
     )
 }
@@ -352,11 +377,13 @@ pub fn columns(tape: &mut Tape, x: &Mat, from: usize, width: usize) -> Mat {
     tape.record(
         &[x],
         (x.rows(), width),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(v[0].len() / c.max(1) * width);
             v[0].chunks(c.max(1)).for_each(|row| out.extend_from_slice(&row[from..from + width]));
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (row, g) in back.grads[0].chunks_mut(c.max(1)).zip(back.out.chunks(width.max(1))) {
                 axpy(1.0, g, &mut row[from..from + width]);
@@ -372,6 +399,7 @@ pub fn power_norm(tape: &mut Tape, parts: &[&Mat], p: f32) -> Mat {
     tape.record(
         parts,
         shape,
+        #[inline(always)]
         |v| {
             // In units of the largest part: small numbers have no power.
             let at = |i: usize| {
@@ -381,6 +409,7 @@ pub fn power_norm(tape: &mut Tape, parts: &[&Mat], p: f32) -> Mat {
             let out: Vec<f32> = (0..shape.0 * shape.1).map(at).collect();
             (out.clone(), out)
         },
+        #[inline(always)]
         move |back, out| {
             for (grad, x) in back.grads.iter_mut().zip(back.values.iter()) {
                 for i in 0..out.len() {
@@ -401,6 +430,7 @@ pub fn scale_columns(tape: &mut Tape, x: &Mat, w: &Mat) -> Mat {
     tape.record(
         &[x, w],
         (x.rows(), d),
+        #[inline(always)]
         |v| {
             (
                 v[0].chunks(d.max(1))
@@ -409,6 +439,7 @@ pub fn scale_columns(tape: &mut Tape, x: &Mat, w: &Mat) -> Mat {
                 (),
             )
         },
+        #[inline(always)]
         move |back, ()| {
             for (r, g) in back.out.chunks(d.max(1)).enumerate() {
                 for i in 0..d {
@@ -426,11 +457,13 @@ pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
     tape.record(
         &[x],
         (rows, d),
+        #[inline(always)]
         |v| {
             let mut out = v[0].to_vec();
             let norms: Vec<f32> = out.chunks_mut(d.max(1)).map(unit).collect();
             (out.clone(), (out, norms))
         },
+        #[inline(always)]
         move |back, (out, norms)| {
             for (r, norm) in norms.iter().enumerate().filter(|(_, n)| **n > 0.0) {
                 let at = r * d..(r + 1) * d;
@@ -441,6 +474,7 @@ pub fn normalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
 }
 
 /// Scales a row to length 1 and returns its length; a row shorter than 1e-6 becomes zero and returns 0.
+#[inline(always)]
 pub(super) fn unit(row: &mut [f32]) -> f32 {
     let norm = dot(row, row).sqrt();
     let norm = if norm > 1e-6 { norm } else { 0.0 };
@@ -449,6 +483,7 @@ pub(super) fn unit(row: &mut [f32]) -> f32 {
 }
 
 /// Adds the gradient of x through y = x / |x|: (g - y (y·g)) / |x|.
+#[inline(always)]
 pub(super) fn add_unit_grad(y: &[f32], norm: f32, g: &[f32], grad: &mut [f32]) {
     let along = dot(y, g);
     for i in 0..y.len() {
@@ -465,6 +500,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat, eps: f32) ->
     tape.record(
         &[x, gain, bias],
         (rows, d),
+        #[inline(always)]
         |v| {
             let mut normal = v[0].to_vec();
             let mut scales = Vec::with_capacity(rows);
@@ -478,6 +514,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Mat, gain: &Mat, bias: &Mat, eps: f32) ->
             let row_out = |row: &[f32]| -> Vec<f32> { (0..d).map(|i| row[i] * v[1][i] + v[2][i]).collect() };
             (normal.chunks(d.max(1)).flat_map(row_out).collect(), (normal, scales))
         },
+        #[inline(always)]
         move |back, (normal, scales)| {
             for (r, scale) in scales.iter().enumerate() {
                 let at = r * d..(r + 1) * d;
@@ -505,7 +542,9 @@ pub fn dropout(tape: &mut Tape, x: &Mat, rate: f32, rng: &mut ChaCha8Rng) -> Mat
     tape.record(
         &[x],
         (x.rows(), x.cols()),
+        #[inline(always)]
         |v| (v[0].iter().zip(&mask).map(|(x, m)| x * m).collect(), mask.clone()),
+        #[inline(always)]
         |back, mask| {
             for (i, m) in mask.iter().enumerate() {
                 back.grads[0][i] += back.out[i] * m;
@@ -520,12 +559,14 @@ pub fn renormalize_rows(tape: &mut Tape, x: &Mat) -> Mat {
     tape.record(
         &[x],
         (rows, cols),
+        #[inline(always)]
         |v| {
             let share =
                 |row: &[f32]| -> Vec<f32> { row.iter().map(|x| x / row.iter().sum::<f32>()).collect() };
             let out: Vec<f32> = v[0].chunks(cols.max(1)).flat_map(share).collect();
             (out.clone(), out)
         },
+        #[inline(always)]
         move |back, out| {
             for (r, g) in back.out.chunks(cols.max(1)).enumerate() {
                 let at = r * cols..(r + 1) * cols;
@@ -548,6 +589,7 @@ pub fn mix(tape: &mut Tape, gates: &Mat, parts: &[&Mat]) -> Mat {
     tape.record(
         &inputs,
         (b, d),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; b * d];
             for (r, row) in out.chunks_mut(d).enumerate() {
@@ -555,6 +597,7 @@ pub fn mix(tape: &mut Tape, gates: &Mat, parts: &[&Mat]) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (r, g) in back.out.chunks(d).enumerate() {
                 for i in 0..e {
@@ -576,7 +619,9 @@ pub fn scale_rows(tape: &mut Tape, x: &Mat, s: &Mat) -> Mat {
     tape.record(
         &[x, s],
         (x.rows(), d),
+        #[inline(always)]
         |v| (v[0].iter().enumerate().map(|(i, x)| x * v[1][i / d]).collect(), ()),
+        #[inline(always)]
         move |back, ()| {
             for (r, g) in back.out.chunks(d.max(1)).enumerate() {
                 let at = r * d..(r + 1) * d;

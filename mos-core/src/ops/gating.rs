@@ -29,6 +29,7 @@ pub fn smooth_selectors(tape: &mut Tape, z: &Mat) -> Mat {
     tape.record(
         &[z],
         (rows, experts),
+        #[inline(always)]
         |v| {
             let all = |r: usize| {
                 let z = &v[0][r * bits..(r + 1) * bits];
@@ -36,6 +37,7 @@ pub fn smooth_selectors(tape: &mut Tape, z: &Mat) -> Mat {
             };
             ((0..rows).flat_map(all).collect(), ())
         },
+        #[inline(always)]
         move |back, ()| {
             for r in 0..rows {
                 let z = &back.values[0][r * bits..(r + 1) * bits];
@@ -60,7 +62,9 @@ pub fn entropy(tape: &mut Tape, p: &Mat) -> Mat {
     tape.record(
         &[p],
         (1, 1),
+        #[inline(always)]
         |v| (vec![v[0].iter().map(|p| -p * (p + TINY).ln()).sum::<f32>() / n], ()),
+        #[inline(always)]
         move |back, ()| {
             for (to, p) in back.grads[0].iter_mut().zip(back.values[0].iter()) {
                 *to -= back.out[0] * ((p + TINY).ln() + p / (p + TINY)) / n;
@@ -78,6 +82,7 @@ pub fn square_logsumexp(tape: &mut Tape, x: &Mat) -> Mat {
     tape.record(
         &[x],
         (1, 1),
+        #[inline(always)]
         |v| {
             let mut shares = v[0].to_vec();
             let mut logs = Vec::with_capacity(x.rows());
@@ -90,6 +95,7 @@ pub fn square_logsumexp(tape: &mut Tape, x: &Mat) -> Mat {
             }
             (vec![dot(&logs, &logs) / n], (shares, logs))
         },
+        #[inline(always)]
         move |back, (shares, logs)| {
             for (r, log) in logs.iter().enumerate() {
                 let at = r * cols..(r + 1) * cols;
@@ -117,6 +123,7 @@ pub fn top_k_probability(tape: &mut Tape, clean: &Mat, noisy: &Mat, spread: &Mat
     tape.record(
         &[clean, noisy, spread],
         (rows, experts),
+        #[inline(always)]
         |v| {
             if k == experts {
                 return (vec![1.0; rows * experts], Vec::new());
@@ -126,6 +133,7 @@ pub fn top_k_probability(tape: &mut Tape, clean: &Mat, noisy: &Mat, spread: &Mat
             let out = (0..rows * experts).map(|i| normal(f64::from(score(i))).0 as f32).collect();
             (out, rivals)
         },
+        #[inline(always)]
         move |back, rivals| {
             for (i, rival) in rivals.iter().enumerate() {
                 let rival = i / experts * experts + rival;

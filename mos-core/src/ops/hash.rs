@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     add_product, axpy,
     dense::{add_unit_grad, unit},
+    wide,
 };
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
@@ -13,11 +14,67 @@ use crate::{Mat, Offsets, Spans, Tape, cost::count};
 /// # Shapes
 /// `values: [R, d]`, `projections: [d, hashes * bits]` → `[R, hashes]`
 pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize, bits: usize) -> Vec<u16> {
-    let (rows, width) = (values.len() / dim, hashes * bits);
-    count(rows * dim * width);
-    let mut signs = vec![0.0; rows * width];
-    add_product((values, (rows, dim), false), (projections, (dim, width), false), &mut signs, (rows, width));
-    signs.chunks(bits).map(|code| code.iter().fold(0, |c, s| c << 1 | u16::from(*s > 0.0))).collect()
+    // As many codes at a time as fit into a word.
+    let (width, at_once) = (hashes * bits, 64 / bits);
+    let mut codes = vec![0; values.len() / dim * hashes];
+    let (mut rest, mask) = (codes.as_mut_slice(), (1u64 << bits) - 1);
+    project(
+        values,
+        dim,
+        projections,
+        width,
+        #[inline(always)]
+        |signs| {
+            let (mine, others) = std::mem::take(&mut rest).split_at_mut(signs.len() / bits);
+            rest = others;
+            for (codes, signs) in mine.chunks_exact_mut(hashes).zip(signs.chunks_exact(width)) {
+                for (codes, signs) in codes.chunks_mut(at_once).zip(signs.chunks(at_once * bits)) {
+                    let mut word = packed(signs);
+                    for code in codes.iter_mut().rev() {
+                        *code = (word & mask) as u16;
+                        word >>= bits;
+                    }
+                }
+            }
+        },
+    );
+    codes
+}
+
+/// Calls `with` for the projections of some rows after the others, few enough to stay in the cache.
+#[inline(always)]
+fn project(values: &[f32], dim: usize, projections: &[f32], width: usize, mut with: impl FnMut(&[f32])) {
+    const ROWS: usize = 256;
+    count(values.len() / dim * dim * width);
+    let mut signs = vec![0.0; ROWS * width];
+    for values in values.chunks(ROWS * dim) {
+        let rows = values.len() / dim;
+        let signs = &mut signs[..rows * width];
+        signs.fill(0.0);
+        add_product((values, (rows, dim), false), (projections, (dim, width), false), signs, (rows, width));
+        wide(
+            #[inline(always)]
+            || with(signs),
+        );
+    }
+}
+
+/// The bits 1[x > 0], the first highest.
+#[inline(always)]
+fn packed(values: &[f32]) -> u64 {
+    let (mut word, chunks) = (0, values.chunks_exact(16));
+    let rest = chunks.remainder();
+    for x in chunks {
+        let mut bits = 0u32;
+        for i in 0..16 {
+            bits |= u32::from(x[i] > 0.0) << (15 - i);
+        }
+        word = word << 16 | u64::from(bits);
+    }
+    for x in rest {
+        word = word << 1 | u64::from(*x > 0.0);
+    }
+    word
 }
 
 /// SimHash codes of `bits` bits in one word, for Hamming distances (ETA, arXiv 2209.12212).
@@ -25,8 +82,23 @@ pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize
 /// # Shapes
 /// `values: [R, d]`, `projections: [d, bits]`, bits up to 64 → `[R]`
 pub fn hash_words(values: &[f32], dim: usize, projections: &[f32], bits: usize) -> Vec<u64> {
-    let single = signatures(values, dim, projections, bits, 1);
-    single.chunks(bits).map(|word| word.iter().fold(0, |w, bit| w << 1 | u64::from(*bit))).collect()
+    let mut words = vec![0; values.len() / dim];
+    let mut rest = words.as_mut_slice();
+    project(
+        values,
+        dim,
+        projections,
+        bits,
+        #[inline(always)]
+        |signs| {
+            let (mine, others) = std::mem::take(&mut rest).split_at_mut(signs.len() / bits);
+            rest = others;
+            for (word, signs) in mine.iter_mut().zip(signs.chunks_exact(bits)) {
+                *word = packed(signs);
+            }
+        },
+    );
+    words
 }
 
 /// Of each sample the `k` rows whose codes differ least from the sample's query (ties: the most recent), in time
@@ -41,15 +113,63 @@ pub fn nearest_words(
     k: usize,
 ) -> (Vec<u32>, Offsets) {
     let (mut chosen, mut lengths) = (Vec::new(), Vec::new());
+    let mut distances: Vec<u8> = Vec::new();
     for (query, range) in queries.iter().zip(spans.into().ranges()) {
-        let mut order: Vec<u32> = range.map(|r| r as u32).collect();
-        order.sort_by_key(|r| ((query ^ rows[*r as usize]).count_ones(), std::cmp::Reverse(*r)));
-        order.truncate(k);
-        order.sort_unstable();
-        lengths.push(order.len());
-        chosen.extend(order);
+        let kept = range.len().min(k);
+        lengths.push(kept);
+        distances.resize(range.len(), 0);
+        wide(
+            #[inline(always)]
+            || {
+                for (distance, word) in distances.iter_mut().zip(&rows[range.clone()]) {
+                    *distance = (query ^ word).count_ones() as u8;
+                }
+            },
+        );
+        let mut rows_at = [0; u64::BITS as usize + 1];
+        distances.iter().for_each(|d| rows_at[usize::from(*d)] += 1);
+        // All rows nearer than `least` are kept, and of those just there all but the oldest.
+        let (mut least, mut nearer) = (0, 0);
+        while least < rows_at.len() - 1 && nearer + rows_at[least] < kept {
+            nearer += rows_at[least];
+            least += 1;
+        }
+        let mut left_out = nearer + rows_at[least] - kept;
+        for (r, distance) in range.zip(&distances) {
+            let there = usize::from(*distance) == least;
+            if there && left_out > 0 {
+                left_out -= 1;
+            } else if usize::from(*distance) <= least {
+                chosen.push(r as u32);
+            }
+        }
     }
     (chosen, Offsets::from_lengths(lengths))
+}
+
+/// Calls `with` for each place at which both are equal.
+#[inline(always)]
+fn each_match(codes: &[u16], wanted: &[u16], mut with: impl FnMut(usize)) {
+    const LANES: usize = 16;
+    for (chunk, (codes, wanted)) in codes.chunks(LANES).zip(wanted.chunks(LANES)).enumerate() {
+        let mut equal = 0u32;
+        match (<&[u16; LANES]>::try_from(codes), <&[u16; LANES]>::try_from(wanted)) {
+            (Ok(codes), Ok(wanted)) => {
+                for i in 0..LANES {
+                    equal |= u32::from(codes[i] == wanted[i]) << i;
+                }
+            }
+            _ => {
+                for (i, (code, wanted)) in codes.iter().zip(wanted).enumerate() {
+                    equal |= u32::from(code == wanted) << i;
+                }
+            }
+        }
+        while equal != 0 {
+            with(chunk * LANES + equal.trailing_zeros() as usize);
+            equal &= equal - 1;
+        }
+    }
 }
 
 /// For each hash the sum of the rows that share the target's code, scaled to length 1 (zero stays zero); the mean over
@@ -74,6 +194,7 @@ pub fn hash_pool(
     tape.record(
         &[rows],
         (b, d),
+        #[inline(always)]
         |v| {
             let codes = signatures(&v[0], d, projections, hashes, bits);
             let mut sums = vec![0.0; b * hashes * d];
@@ -91,10 +212,22 @@ pub fn hash_pool(
                 if new.is_empty() {
                     continue;
                 }
-                for r in range.clone() {
-                    let row = &v[0][r * d..(r + 1) * d];
-                    for h in new.iter().filter(|h| codes[r * hashes + **h] == want[**h]) {
-                        axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
+                if new.len() == hashes {
+                    for r in range.clone() {
+                        let row = &v[0][r * d..(r + 1) * d];
+                        each_match(
+                            &codes[r * hashes..(r + 1) * hashes],
+                            want,
+                            #[inline(always)]
+                            |h| axpy(1.0, row, &mut sums[h * d..(h + 1) * d]),
+                        );
+                    }
+                } else {
+                    for r in range.clone() {
+                        let row = &v[0][r * d..(r + 1) * d];
+                        for h in new.iter().filter(|h| codes[r * hashes + **h] == want[**h]) {
+                            axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
+                        }
                     }
                 }
                 if of_forward.shared() {
@@ -109,20 +242,27 @@ pub fn hash_pool(
             }
             (out, (sums, norms, codes, wanted))
         },
+        #[inline(always)]
         move |back, (units, norms, codes, wanted)| {
-            let mut through = vec![0.0; d];
+            let mut through = vec![0.0; hashes * d];
             for (s, range) in of_backward.ranges().enumerate() {
                 let g: Vec<f32> = back.out[s * d..(s + 1) * d].iter().map(|g| g / hashes as f32).collect();
-                for h in 0..hashes {
+                through.fill(0.0);
+                for (h, through) in through.chunks_exact_mut(d).enumerate() {
                     let at = s * hashes + h;
-                    if norms[at] == 0.0 {
-                        continue;
+                    if norms[at] != 0.0 {
+                        add_unit_grad(&units[at * d..(at + 1) * d], norms[at], &g, through);
                     }
-                    through.fill(0.0);
-                    add_unit_grad(&units[at * d..(at + 1) * d], norms[at], &g, &mut through);
-                    for r in range.clone().filter(|r| codes[r * hashes + h] == wanted[at]) {
-                        axpy(1.0, &through, &mut back.grads[0][r * d..(r + 1) * d]);
-                    }
+                }
+                let wanted = &wanted[s * hashes..(s + 1) * hashes];
+                for r in range {
+                    let to_row = &mut back.grads[0][r * d..(r + 1) * d];
+                    each_match(
+                        &codes[r * hashes..(r + 1) * hashes],
+                        wanted,
+                        #[inline(always)]
+                        |h| axpy(1.0, &through[h * d..(h + 1) * d], to_row),
+                    );
                 }
             }
         },

@@ -20,6 +20,7 @@ pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
     tape.record(
         &[rows],
         (b, d),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; b * d];
             for (out, range) in out.chunks_mut(d.max(1)).zip(of_forward.ranges()) {
@@ -28,6 +29,7 @@ pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (g, range) in back.out.chunks(d.max(1)).zip(of_backward.ranges()) {
                 let share = 1.0 / range.len().max(1) as f32;
@@ -70,18 +72,23 @@ pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat
         offsets.ranges().flat_map(|r| (0..r.len()).rev().map(|rank| lookup[rank] as u32)).collect();
     let of_backward = bucket_of.clone();
     let at = move |b: u32| b as usize * d..(b as usize + 1) * d;
-    tape.record(
-        &[rows, table],
-        (rows.rows(), d),
-        |v| {
-            let mut out = v[0].to_vec();
-            out.chunks_mut(d.max(1)).zip(&bucket_of).for_each(|(o, b)| axpy(1.0, &v[1][at(*b)], o));
-            (out, ())
+    tape.record_added(
+        rows,
+        table,
+        #[inline(always)]
+        |v, p| {
+            let mut out = Vec::with_capacity(v.len());
+            for (row, b) in v.chunks(d.max(1)).zip(&bucket_of) {
+                let (from, row) = (out.len(), row);
+                out.extend_from_slice(row);
+                axpy(1.0, &p[at(*b)], &mut out[from..]);
+            }
+            out
         },
-        move |back, ()| {
-            axpy(1.0, back.out, &mut back.grads[0]);
-            for (g, b) in back.out.chunks(d.max(1)).zip(&of_backward) {
-                axpy(1.0, g, &mut back.grads[1][at(*b)]);
+        #[inline(always)]
+        move |g, to_table| {
+            for (g, b) in g.chunks(d.max(1)).zip(&of_backward) {
+                axpy(1.0, g, &mut to_table[at(*b)]);
             }
         },
     )
@@ -117,6 +124,7 @@ pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, spans: impl Into<
     tape.record(
         &[scores, rows],
         (b, d),
+        #[inline(always)]
         |v| {
             let mut weights = v[0].to_vec();
             let mut out = vec![0.0; b * d];
@@ -128,6 +136,7 @@ pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, spans: impl Into<
             }
             (out, weights)
         },
+        #[inline(always)]
         move |back, weights| {
             for (g, (mine, range)) in back.out.chunks(d.max(1)).zip(of_backward.iter().cloned()) {
                 let to_weight: Vec<f32> =
@@ -152,6 +161,7 @@ pub fn last_rows(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
     tape.record(
         &[rows],
         (b, d),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; b * d];
             for (out, range) in
@@ -161,6 +171,7 @@ pub fn last_rows(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (g, range) in
                 back.out.chunks(d.max(1)).zip(of_backward.ranges()).filter(|(_, r)| !r.is_empty())
@@ -224,6 +235,7 @@ pub fn segment_dots(
     tape.record(
         &[queries, rows],
         (n, heads),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(n * heads);
             for (query, range) in v[0].chunks(width.max(1)).zip(spans.ranges()) {
@@ -233,6 +245,7 @@ pub fn segment_dots(
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             let reads = of_backward.ranges().enumerate().flat_map(|(s, range)| range.map(move |r| (s, r)));
             for (at, (s, r)) in reads.enumerate() {
@@ -268,6 +281,7 @@ fn map_segments(
     tape.record(
         &[x],
         (n, heads),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; n * heads];
             for (range, h) in columns(&of_forward) {
@@ -277,6 +291,7 @@ fn map_segments(
             }
             (out.clone(), out)
         },
+        #[inline(always)]
         move |back, out| {
             for (range, h) in columns(&of_backward) {
                 let [after, before, g] =
@@ -328,6 +343,7 @@ pub fn segment_head_sums(tape: &mut Tape, weights: &Mat, rows: &Mat, offsets: &O
     tape.record(
         &[weights, rows],
         (b, width),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; b * width];
             for (out, range) in out.chunks_mut(width.max(1)).zip(of_forward.ranges()) {
@@ -338,6 +354,7 @@ pub fn segment_head_sums(tape: &mut Tape, weights: &Mat, rows: &Mat, offsets: &O
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (g, range) in back.out.chunks(width.max(1)).zip(of_backward.ranges()) {
                 for (r, h) in range.flat_map(|r| (0..heads).map(move |h| (r, h))) {
@@ -363,6 +380,7 @@ pub fn append_rows(tape: &mut Tape, rows: &Mat, last: &Mat, offsets: &Offsets) -
     let out = tape.record(
         &[rows, last],
         (longer.rows(), d),
+        #[inline(always)]
         |v| {
             let mut out = Vec::with_capacity(v[0].len() + v[1].len());
             for (s, range) in of_forward.ranges().enumerate() {
@@ -371,6 +389,7 @@ pub fn append_rows(tape: &mut Tape, rows: &Mat, last: &Mat, offsets: &Offsets) -
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (s, range) in of_backward.ranges().enumerate() {
                 let (from, end) = ((range.start + s) * d, (range.end + s) * d);

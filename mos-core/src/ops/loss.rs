@@ -18,10 +18,12 @@ pub fn bce_with_logits(tape: &mut Tape, logits: &Mat, labels: &[f32]) -> Mat {
     tape.record(
         &[logits],
         (1, 1),
+        #[inline(always)]
         |v| {
             let each = |(x, y): (&f32, &f32)| x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
             (vec![v[0].iter().zip(labels).map(each).sum::<f32>() / n], ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (i, y) in kept.iter().enumerate() {
                 let p = 1.0 / (1.0 + (-back.values[0][i]).exp());
@@ -37,7 +39,9 @@ pub fn mean_square(tape: &mut Tape, x: &Mat) -> Mat {
     tape.record(
         &[x],
         (1, 1),
+        #[inline(always)]
         |v| (vec![dot(&v[0], &v[0]) / n], ()),
+        #[inline(always)]
         move |back, ()| axpy(2.0 * back.out[0] / n, &back.values[0], &mut back.grads[0]),
     )
 }
@@ -54,7 +58,9 @@ pub fn sum_scalars(tape: &mut Tape, parts: &[(&Mat, f32)]) -> Mat {
     tape.record(
         &inputs,
         (1, 1),
+        #[inline(always)]
         |v| (vec![v.iter().zip(&weights).map(|(v, w)| v[0] * w).sum()], ()),
+        #[inline(always)]
         move |back, ()| back.grads.iter_mut().zip(&kept).for_each(|(g, w)| g[0] += w * back.out[0]),
     )
 }
@@ -74,6 +80,7 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat
     tape.record(
         &[p],
         (1, 1),
+        #[inline(always)]
         |v| {
             let mut joint = vec![0.0; k * k];
             for (i, j) in pairs {
@@ -104,6 +111,7 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat
                 (0..k * k).map(|i| ((slope[i] + slope[i % k * k + i / k]) / 2.0 - mean) / total).collect();
             (vec![loss], (raw, total))
         },
+        #[inline(always)]
         move |back, (raw, total)| {
             if total <= 0.0 {
                 return;
@@ -136,6 +144,7 @@ pub fn cosine_commitment(tape: &mut Tape, r: &Mat, codes: &[f32], assigned: &[u3
     tape.record(
         &[r],
         (1, 1),
+        #[inline(always)]
         |v| {
             let mut sum = 0.0;
             for (row, z) in v[0].chunks(d).zip(&assigned) {
@@ -145,6 +154,7 @@ pub fn cosine_commitment(tape: &mut Tape, r: &Mat, codes: &[f32], assigned: &[u3
             }
             (vec![sum / n.max(1) as f32], ())
         },
+        #[inline(always)]
         move |back, ()| {
             for (i, z) in chosen.iter().enumerate() {
                 let mut row = back.values[0][i * d..(i + 1) * d].to_vec();

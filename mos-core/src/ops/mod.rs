@@ -33,8 +33,17 @@ pub use self_attention::{Bias, Weighting, pairs, self_attend};
 pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 
+use crate::clock;
+
+/// Runs `work` compiled for the widest vectors of this machine: only what is inlined into it is. Products and sums are not
+/// fused and keep their order, so that the result is the same on every machine.
+#[inline(always)]
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// Sum of products, in eight lanes so that it vectorises; the order of additions is fixed.
-#[inline]
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (xs, ys) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -48,7 +57,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// y += a x
-#[inline]
+#[inline(always)]
 pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += a * x);
 }
@@ -58,6 +67,7 @@ pub(crate) type View<'a> = (&'a [f32], (usize, usize), bool);
 
 /// c `[m, n]` += a b, where a and b may be read transposed; ndarray passes strides on, so nothing is copied.
 pub(crate) fn add_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize, usize)) {
+    let _product = clock::product();
     let (av, bv) = (
         ArrayView2::from_shape(a.1, a.0).expect("shape of an operation's own making"),
         ArrayView2::from_shape(b.1, b.0).expect("shape of an operation's own making"),
@@ -70,7 +80,7 @@ pub(crate) fn add_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize
 
 /// exp(x) for x ≤ 0 to 2 units in the last place, without a branch, so that it vectorises: x = n ln 2 + r, a polynomial
 /// for exp(r) (Cephes), 2^n by its bits. Below −87 the result is about 1e-38 instead of less.
-#[inline]
+#[inline(always)]
 pub(crate) fn exp_of_negative(x: f32) -> f32 {
     // Not `max`: what is not a number is to stay so.
     let x = if x < -87.0 { -87.0 } else { x };
@@ -89,7 +99,7 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
 }
 
 /// 1 / (1 + exp(−x))
-#[inline]
+#[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = exp_of_negative(-x.abs());
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)

@@ -18,6 +18,7 @@ pub fn gru(tape: &mut Tape, gates: &Mat, recurrent: &Mat, attention: Option<&Mat
     tape.record(
         &inputs,
         (n, h),
+        #[inline(always)]
         |v| {
             let mut states = vec![0.0; n * h];
             // Of each row: u, r, c and the recurrent part of the candidate.
@@ -42,6 +43,7 @@ pub fn gru(tape: &mut Tape, gates: &Mat, recurrent: &Mat, attention: Option<&Mat
             }
             (states.clone(), (states, kept))
         },
+        #[inline(always)]
         move |back, (states, kept)| {
             let recurrent = &back.values[1];
             for range in of_backward.ranges() {
@@ -91,6 +93,7 @@ pub fn causal_conv(tape: &mut Tape, x: &Mat, w: &Mat, b: &Mat, offsets: &Offsets
     tape.record(
         &[x, w, b],
         (n, e),
+        #[inline(always)]
         |v| {
             let mut out = v[2].repeat(n);
             for range in of_forward.ranges() {
@@ -104,6 +107,7 @@ pub fn causal_conv(tape: &mut Tape, x: &Mat, w: &Mat, b: &Mat, offsets: &Offsets
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             for range in of_backward.ranges() {
                 for t in range.clone() {
@@ -174,6 +178,7 @@ fn scan(tape: &mut Tape, inputs: [&Mat; 6], offsets: &Offsets, last: bool) -> Ma
     tape.record(
         &inputs,
         (read, e),
+        #[inline(always)]
         |v| {
             let rates: Vec<f32> = v[2].iter().map(|a| -a.exp()).collect();
             let mut out = vec![0.0; read * e];
@@ -196,6 +201,7 @@ fn scan(tape: &mut Tape, inputs: [&Mat; 6], offsets: &Offsets, last: bool) -> Ma
             }
             (out, (rates, kept))
         },
+        #[inline(always)]
         move |back, (rates, kept)| {
             let v = back.values;
             let mut first = 0;
@@ -267,6 +273,7 @@ fn scan(tape: &mut Tape, inputs: [&Mat; 6], offsets: &Offsets, last: bool) -> Ma
 }
 
 /// One step of all channels; leaves the decays exp(δ rate) behind.
+#[inline(always)]
 fn advance(state: &mut [f32], decay: &mut [f32], x: &[f32], delta: &[f32], rates: &[f32], b: &[f32]) {
     let s = b.len();
     for (i, (decay, rates)) in decay.chunks_mut(s).zip(rates.chunks(s)).enumerate() {

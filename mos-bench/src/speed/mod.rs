@@ -1,21 +1,25 @@
-//! Throughput of training and scoring on made-up histories of one length, and where a training step spends its time.
+//! Throughput of training and scoring on made-up histories, and where a training step spends its time.
+
+mod log;
+mod peer;
+mod tables;
 
 use std::{borrow::Cow, time::Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use mos_baselines::Registry;
 use mos_core::{CtrModel, Mat, Tape, clock, ops};
-use mos_data::{
-    Catalog, Contexts, Cuts, Dataset, Event, Impression, Interactions, LabelRule, Log, Sessionizer,
-    TaskConfig, prepare, rng,
-};
+use mos_data::rng;
 use rand::RngExt as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    peer::{Peer, PeerCase},
+    tables::tables,
+};
 use crate::{
     config::{Experiment, Row},
-    tables::Table,
     train::{Trial, View, per_sample},
 };
 
@@ -29,14 +33,27 @@ pub struct Case {
     pub encoder: String,
     /// Mixture.
     pub mixture: String,
-    /// Behaviours of each history.
+    /// Behaviours of each history, or of the longest.
     pub length: usize,
     /// Samples of a batch.
     pub batch: usize,
     /// Items of the vocabulary.
     pub items: usize,
+    /// Which items there are, and how long histories are.
+    pub kind: Kind,
     /// Timed repetitions.
     pub repeats: usize,
+}
+
+/// What histories are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+pub struct Kind {
+    /// All items equally often, instead of by Zipf's law: nearly every behaviour is another row of a large table.
+    #[arg(long)]
+    pub uniform: bool,
+    /// Lengths up to the given one whose logarithm is uniform, instead of one length.
+    #[arg(long)]
+    pub varied: bool,
 }
 
 /// Median and quartiles of times, in milliseconds.
@@ -71,16 +88,40 @@ pub struct Parts {
     pub gather: f64,
     /// Routing and gating.
     pub routing: f64,
-    /// The encoder without its routing.
+    /// Matrix products of the encoder: projections, layers.
+    pub products: f64,
+    /// The rest of the encoder: attention, scan, pooling, norms.
     pub encoder: f64,
     /// The head.
     pub head: f64,
-    /// Backward pass.
+    /// Matrix products of the backward pass.
+    pub backward_products: f64,
+    /// The rest of the backward pass.
     pub backward: f64,
     /// Sums of gradients, norm, updates.
     pub optimizer: f64,
     /// Everything else: losses, splitting into shards.
     pub rest: f64,
+    /// Bytes that operations read and write in a step, from memory or a cache.
+    pub bytes: u64,
+}
+
+impl Parts {
+    /// Names and milliseconds, in the order in which they happen.
+    pub fn columns(&self) -> [(&'static str, f64); 10] {
+        [
+            ("data", self.data),
+            ("gather", self.gather),
+            ("routing", self.routing),
+            ("products", self.products),
+            ("encoder", self.encoder),
+            ("head", self.head),
+            ("backward products", self.backward_products),
+            ("backward", self.backward),
+            ("optimizer", self.optimizer),
+            ("rest", self.rest),
+        ]
+    }
 }
 
 /// The measurement of one case.
@@ -96,6 +137,11 @@ pub struct SpeedRecord {
     pub batch: usize,
     /// Items of the vocabulary.
     pub items: usize,
+    /// What histories are like.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Behaviours of a mean history.
+    pub mean_length: f64,
     /// Threads.
     pub threads: usize,
     /// A training step, batch included.
@@ -111,7 +157,8 @@ pub struct SpeedRecord {
 }
 
 impl SpeedRecord {
-    fn per_second(&self, time: Spread) -> f64 {
+    /// Samples in a second.
+    pub fn per_second(&self, time: Spread) -> f64 {
         1000.0 * self.batch as f64 / time.median
     }
 
@@ -119,69 +166,11 @@ impl SpeedRecord {
     pub fn gflops(&self) -> f64 {
         2e-9 * self.macs as f64 * self.per_second(self.score_ms)
     }
-}
 
-/// Histories of exactly `length` behaviours, items by Zipf's law (exponent 1), sessions of ten, a thousand categories.
-fn data(case: &Case) -> anyhow::Result<Dataset> {
-    const STEP: i64 = 600;
-    let mut draw = rng::stream(0, "speed", &[]);
-    let (items, users) = (case.items, case.batch.max(2));
-    // A power of a uniform number is log-uniform: rank k with probability ln((k + 1) / k) / ln(items + 1). A multiplier
-    // that shares no factor with the number of items scatters popular items over the table.
-    let scatter = (7919..).find(|m| gcd(*m, items) == 1).unwrap_or(1);
-    let mut item = || {
-        let rank = ((items as f64 + 1.0).powf(draw.random::<f64>()) as usize).clamp(1, items) - 1;
-        (rank * scatter % items) as u32 + 1
-    };
-    let mut events = Vec::with_capacity(users * case.length);
-    let mut impressions = Vec::new();
-    let end = case.length as i64 * STEP;
-    for user in 0..users as u32 {
-        for n in 0..case.length {
-            let (time, session) = (n as i64 * STEP, Some(n as u64 / 10));
-            events.push(Event { user, item: item(), time, behaviour: 0, rating: None, session });
-        }
-        let mut shown = |time| Impression { user, item: item(), time, label: (user % 2) as f32 };
-        impressions.push(shown(end));
-        if user < 2 {
-            impressions.extend([shown(end + STEP), shown(end + 2 * STEP)]);
-        }
+    /// Those of training, taken as three times those of scoring.
+    pub fn train_gflops(&self) -> f64 {
+        6e-9 * self.macs as f64 * self.per_second(self.train_ms)
     }
-    let group = |i: usize| if i == 0 { 0 } else { (i % 1000) as u32 + 1 };
-    let catalog = Catalog {
-        items: items + 1,
-        categories: Some((0..=items).map(group).collect()),
-        category_count: 1001,
-        behaviours: 1,
-        ..Catalog::default()
-    };
-    let log = Log {
-        name: "speed".into(),
-        interactions: Interactions::from_events(users, events)?,
-        impressions: Some(impressions),
-        published: None,
-        contexts: Contexts::default(),
-        catalog,
-        user_ids: (0..users).map(|u| u.to_string()).collect(),
-        item_ids: (0..=items).map(|i| if i == 0 { String::new() } else { i.to_string() }).collect(),
-        behaviour_names: vec![String::new()],
-        dropped: [].into(),
-        ticks_per_second: 1,
-        bayes: None,
-    };
-    let task = TaskConfig {
-        label: LabelRule::Impressions {},
-        session: Sessionizer::Given {},
-        cuts: Cuts::Time { valid: end + 1, test: end + STEP + 1 },
-        min_history: 0,
-        max_train: None,
-        seed: 0,
-    };
-    Ok(prepare(log, &task)?)
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Measures one case, in this process.
@@ -196,7 +185,7 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
     one.check(registry)?;
     let Some(Row { spec, experiment: mut own, .. }) = one.rows()?.pop() else { bail!("no row to measure") };
     own.to_mut().batch = case.batch;
-    let data = data(case)?;
+    let data = log::data(case)?;
     let trial = Trial { experiment: Cow::Borrowed(&*own), registry, data: &data, spec, view: View::Full };
     let mut model = trial.model(0)?;
     let samples = &data.splits.train[..case.batch.min(data.splits.train.len())];
@@ -233,12 +222,22 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
         done?;
         let all = started.elapsed().as_secs_f64();
         let ms = |seconds: f64| 1000.0 * seconds / case.repeats as f64;
-        let [gather, routing, encoder, head, backward, optimizer] =
-            [times.gather, times.routing, times.encoder, times.head, times.backward, times.optimizer]
-                .map(|t| ms(t.as_secs_f64()));
-        let known = ms(waited) + gather + routing + encoder + head + backward + optimizer;
-        let rest = (ms(all) - known).max(0.0);
-        Ok(Parts { data: ms(waited), gather, routing, encoder, head, backward, optimizer, rest })
+        let of = |time: std::time::Duration| ms(time.as_secs_f64());
+        let mut parts = Parts {
+            data: ms(waited),
+            gather: of(times.gather),
+            routing: of(times.routing),
+            products: of(times.products),
+            encoder: of(times.encoder),
+            head: of(times.head),
+            backward_products: of(times.backward_products),
+            backward: of(times.backward),
+            optimizer: of(times.optimizer),
+            rest: 0.0,
+            bytes: times.bytes / case.repeats as u64,
+        };
+        parts.rest = (ms(all) - parts.columns().map(|(_, ms)| ms).iter().sum::<f64>()).max(0.0);
+        Ok(parts)
     })?;
     Ok(SpeedRecord {
         encoder: case.encoder.clone(),
@@ -246,6 +245,8 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
         length: case.length,
         batch: case.batch,
         items: case.items,
+        kind: case.kind,
+        mean_length: batch.items.len() as f64 / batch.len() as f64,
         threads: rayon::current_num_threads(),
         train_ms,
         score_ms,
@@ -289,83 +290,4 @@ pub fn ceiling() -> f64 {
     });
     let median = Spread::of(times.collect()).median / 1000.0;
     2e-9 * threads as f64 * (CEILING as f64).powi(3) / median
-}
-
-/// Throughput, and time by part.
-///
-/// # Errors
-/// Without records.
-pub fn tables(records: &[SpeedRecord], ceiling: f64) -> anyhow::Result<[Table; 2]> {
-    let first = records.first().context("nothing was measured")?;
-    let names = |r: &SpeedRecord| vec![r.encoder.clone(), r.mixture.clone(), r.length.to_string()];
-    let spread = |s: Spread| format!("{:.1} [{:.1}, {:.1}]", s.median, s.low, s.high);
-    let throughput = |r: &SpeedRecord| {
-        let mut row = names(r);
-        row.extend([
-            spread(r.train_ms),
-            format!("{:.0}", r.per_second(r.train_ms)),
-            spread(r.score_ms),
-            format!("{:.0}", r.per_second(r.score_ms)),
-            r.macs.to_string(),
-            format!("{:.1}", r.gflops()),
-            format!("{:.1}", 100.0 * r.gflops() / ceiling),
-            r.peak_bytes.map_or("–".into(), |b| format!("{:.0}", b as f64 / f64::from(1 << 20))),
-        ]);
-        row
-    };
-    let parts = |r: &SpeedRecord| {
-        let p = r.parts;
-        let all = [p.data, p.gather, p.routing, p.encoder, p.head, p.backward, p.optimizer, p.rest];
-        let sum: f64 = all.iter().sum();
-        let mut row = names(r);
-        row.extend(all.map(|ms| format!("{ms:.1}")));
-        row.push(format!("{sum:.1}"));
-        row
-    };
-    let header = |rest: &[&str]| -> Vec<String> {
-        ["encoder", "mixture", "length"].iter().chain(rest).map(ToString::to_string).collect()
-    };
-    Ok([
-        Table {
-            title: format!(
-                "Speed: batch {}, {} items, {} threads, matrix products reach {ceiling:.0} GFLOP/s",
-                first.batch, first.items, first.threads
-            ),
-            header: header(&[
-                "train ms",
-                "train/s",
-                "score ms",
-                "score/s",
-                "MACs",
-                "GFLOP/s",
-                "% of ceiling",
-                "peak MiB",
-            ]),
-            rows: records.iter().map(throughput).collect(),
-            wide: Vec::new(),
-            notes: vec![
-                "ms: one batch, median and quartiles; train: batch made, forward, backward, update; /s: samples in a second. MACs and \
-                 GFLOP/s: of scoring, counted as executed; the ceiling is a product of 1024 x 1024 matrices on each thread at once."
-                    .into(),
-                "Histories of one length, items by Zipf's law. Each case is a process of its own, and its peak that of training and \
-                 scoring. The figures are of this machine and of what else runs on it."
-                    .into(),
-            ],
-            wide_notes: Vec::new(),
-        },
-        Table {
-            title: "A training step by part, one thread, milliseconds".into(),
-            header: header(&[
-                "data", "gather", "routing", "encoder", "head", "backward", "optimizer", "rest", "step",
-            ]),
-            rows: records.iter().map(parts).collect(),
-            wide: Vec::new(),
-            notes: vec![
-                "Data: making the batch. Backward is that of all parts, and undivided; tables that an encoder has of its own are \
-                 gathered in it. Rest: losses, splitting into shards."
-                    .into(),
-            ],
-            wide_notes: Vec::new(),
-        },
-    ])
 }
