@@ -114,7 +114,7 @@ fn a_folder_keeps_the_attributes_that_its_model_reads() {
     let place = |name: &str| folder.path().join(name);
     let mut ratings = String::from("userId,movieId,rating,timestamp\n");
     (0..1500u64).for_each(|i| {
-        ratings += &format!("{},{},{}.0,{}\n", i % 20, i * i * 31 % 197, i % 5 + 1, i / 40 * 16_000)
+        ratings += &format!("{},{},{}.0,{}\n", i % 20, i * i * 31 % 197, i % 5 + 1, i / 40 * 16_000);
     });
     let films: String = (0..197).map(|i| format!("{i},Film {i},Genre{}|Genre{}\n", i % 4, i % 7)).collect();
     std::fs::write(place("ratings.csv"), ratings).unwrap();
