@@ -116,7 +116,7 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Hopping(args) => hopping::work(args),
         DataCommand::Card { source, json } => {
             let source = source.source()?;
-            let card = prepare(source.load()?, &source.task()?)?.card;
+            let card = source.feed(&source.task()?)?.0.card;
             if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
         }
         DataCommand::Check { source, all } => {

@@ -48,7 +48,10 @@ use serde_json::{Map, Value};
 pub use files::{Files, Member};
 pub use reading::Reading;
 
-use crate::{Cuts, Error, LabelRule, Log, Result, Sessionizer, TaskConfig, nearest_name};
+use crate::{
+    Cuts, Dataset, Error, Feed, LabelRule, Log, Result, Sample, Sessionizer, Store, TaskConfig, feed::Stream,
+    nearest_name, prepare,
+};
 
 /// A published layout: its options, how it is read, and the prediction task that goes with it.
 pub trait Format: Default + Serialize + DeserializeOwned {
@@ -71,7 +74,12 @@ pub trait Format: Default + Serialize + DeserializeOwned {
         Ok(task(LabelRule::SAMPLED, Sessionizer::HALF_HOUR))
     }
 
-    /// The same for a format that says it where the data is.
+    /// Blocks of a window, where users are to be read from disk again and again instead of being in memory.
+    fn window(&self) -> Option<usize> {
+        None
+    }
+
+    /// The same as [`Self::task`] for a format that says it where the data is.
     ///
     /// # Errors
     /// Options or files that cannot be read.
@@ -116,6 +124,7 @@ pub struct Known {
     pub line: &'static str,
     load: Load,
     task: fn(&Value, Option<&Path>) -> Result<TaskConfig>,
+    window: fn(&Value) -> Result<Option<usize>>,
     complete: fn(&Value) -> Result<Value>,
 }
 
@@ -177,6 +186,7 @@ impl Known {
                 }
             },
             task: |value, path| options::<F>(F::NAME, value)?.task_at(path),
+            window: |value| Ok(options::<F>(F::NAME, value)?.window()),
             complete: |value| complete::<F>(F::NAME, value),
         }
     }
@@ -193,6 +203,7 @@ impl Known {
                 None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
             },
             task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
+            window: |_| Ok(None),
             complete: |value| complete::<Synthetic>(Synthetic::NAME, value),
         }
     }
@@ -247,6 +258,28 @@ impl Source {
     pub fn check(&self, most: usize) -> Result<(Log, Vec<Error>)> {
         let (known, options) = self.known()?;
         (known.load)(&options, self.path.as_deref(), most)
+    }
+
+    /// Whether users are read from disk again and again instead of being in memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a source or option that does not exist.
+    pub fn is_streamed(&self) -> Result<bool> {
+        let (known, options) = self.known()?;
+        Ok((known.window)(&options)?.is_some())
+    }
+
+    /// Prepares a task, in memory or, for a store that is to be streamed, on disk. The second value is the test samples, which a
+    /// training does not get.
+    ///
+    /// # Errors
+    /// Those of the source and of [`prepare`].
+    pub fn feed(&self, task: &TaskConfig) -> Result<(Dataset<Feed>, Vec<Sample>)> {
+        let (known, options) = self.known()?;
+        match ((known.window)(&options)?, &self.path) {
+            (Some(window), Some(path)) => Stream::prepare(Store::open(path)?, task, window),
+            _ => Ok(prepare(self.load()?, task)?.into_feed()),
+        }
     }
 
     /// The prediction task that goes with the source, where nothing else is asked for.

@@ -153,6 +153,11 @@ impl Store {
         self.manifest.blocks.iter().map(|b| b.first_user..b.first_user + b.users)
     }
 
+    /// The block that a user is in.
+    pub(crate) fn block_of(&self, user: u32) -> usize {
+        self.manifest.blocks.partition_point(|b| b.first_user + b.users <= user)
+    }
+
     /// Reads users.
     ///
     /// # Errors
@@ -207,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::File`] for a damaged store.
-    fn block(&self, n: usize) -> Result<UserBlock> {
+    pub(crate) fn block(&self, n: usize) -> Result<UserBlock> {
         let m = &self.manifest;
         let entry = &m.blocks[n];
         let damaged = |what: &str| Error::file(&self.folder, format!("block {n} {what}"), DAMAGED);
@@ -269,11 +274,25 @@ impl Store {
     /// # Errors
     /// [`Error::File`] for a damaged store.
     pub fn log(&self) -> Result<Log> {
-        let m = &self.manifest;
-        let mut all = self.read(0..m.users as u32)?;
-        if !m.impressions_in_order {
+        let log = self.common()?;
+        let mut all = self.read(0..self.manifest.users as u32)?;
+        if !self.manifest.impressions_in_order {
             all.restore_order();
         }
+        Ok(Log {
+            interactions: all.interactions,
+            impressions: log.impressions.map(|_| all.impressions),
+            published: all.published,
+            contexts: Contexts { of_impressions: all.contexts, ..log.contexts },
+            bayes: all.bayes,
+            ..log
+        })
+    }
+
+    /// What its users have in common: the log without behaviours and impressions.
+    pub(crate) fn common(&self) -> Result<Log> {
+        let m = &self.manifest;
+        let none = self.empty(0);
         let user_file = self.whole("users.parquet")?;
         let user_ids: Vec<String> = column(&user_file, "id")?;
         let fields: Vec<Vec<u32>> =
@@ -309,14 +328,14 @@ impl Store {
         let themes = m.themes.then(|| column::<u32>(&items, "theme")).transpose()?;
         Ok(Log {
             name: m.name.clone(),
-            interactions: all.interactions,
-            impressions: m.impressions.map(|_| all.impressions),
-            published: all.published,
+            interactions: none.interactions,
+            impressions: m.impressions.map(|_| none.impressions),
+            published: none.published,
             contexts: Contexts {
                 user_fields: m.user_fields,
                 of_users,
-                impression_fields: all.impression_fields,
-                of_impressions: all.contexts,
+                impression_fields: none.impression_fields,
+                of_impressions: none.contexts,
             },
             catalog: Catalog {
                 items: m.items,
@@ -333,7 +352,7 @@ impl Store {
             behaviour_names: m.behaviour_names.clone(),
             dropped: m.dropped.clone(),
             ticks_per_second: m.ticks_per_second,
-            bayes: all.bayes,
+            bayes: none.bayes,
         })
     }
 
@@ -367,6 +386,31 @@ fn hash_file(path: &Path) -> Result<String> {
 }
 
 impl UserBlock {
+    /// All of a log as one block, and the log without it.
+    pub(crate) fn take(mut log: Log) -> (Log, Self) {
+        let x = &log.interactions;
+        let none = Interactions {
+            offsets: vec![0],
+            items: Vec::new(),
+            times: Vec::new(),
+            behaviours: Vec::new(),
+            ratings: x.ratings().map(|_| Vec::new()),
+            sessions: x.given_sessions().map(|_| Vec::new()),
+        };
+        let impressions = log.impressions.as_mut().map(std::mem::take).unwrap_or_default();
+        let block = Self {
+            first_user: 0,
+            interactions: std::mem::replace(&mut log.interactions, none),
+            rows: Vec::new(),
+            impressions,
+            published: log.published.as_mut().map(std::mem::take),
+            bayes: log.bayes.as_mut().map(std::mem::take),
+            impression_fields: log.contexts.impression_fields,
+            contexts: std::mem::take(&mut log.contexts.of_impressions),
+        };
+        (log, block)
+    }
+
     /// The users of a range, which are all here.
     fn slice(&self, users: Range<u32>) -> Self {
         let local = users.start - self.first_user..users.end - self.first_user;

@@ -122,7 +122,6 @@ fn properties() -> WriterProperties {
 #[derive(Debug)]
 pub(super) struct TableReader {
     path: std::path::PathBuf,
-    file: File,
     metadata: ArrowReaderMetadata,
 }
 
@@ -132,7 +131,7 @@ impl TableReader {
         let file = File::open(path).map_err(|e| refuse(&e))?;
         let metadata =
             ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(|e| refuse(&e))?;
-        Ok(Self { path: path.to_owned(), file, metadata })
+        Ok(Self { path: path.to_owned(), metadata })
     }
 
     /// Number of blocks that have rows.
@@ -146,7 +145,8 @@ impl TableReader {
         let groups = self.metadata.metadata().row_groups();
         let rows = groups.get(block).ok_or_else(|| refuse(&format!("block {block} is missing")))?.num_rows();
         let rows = usize::try_from(rows).map_err(|e| refuse(&e))?;
-        let file = self.file.try_clone().map_err(|e| refuse(&e))?;
+        // A handle of its own: those that are cloned share their place in the file.
+        let file = File::open(&self.path).map_err(|e| refuse(&e))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
         let reader = builder
