@@ -6,6 +6,8 @@
 
 mod ahead;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trained;
 
 use std::{ops::Range, sync::Arc, thread, time::Duration};

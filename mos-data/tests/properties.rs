@@ -183,6 +183,26 @@ fn a_content_vector_makes_no_item_a_positive_that_no_negative_can_be() {
 }
 
 #[test]
+fn a_task_is_the_same_on_any_number_of_threads() {
+    let generator =
+        mos_data::sources::synthetic::SyntheticConfig { users: 50, events: 80, ..Default::default() };
+    for label in [
+        LabelRule::Impressions {},
+        LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false },
+        LabelRule::Negatives { per_positive: 1, exponent: 0.0, novel: true },
+    ] {
+        for session in [Sessionizer::Given {}, Sessionizer::Gap { seconds: 4000 }] {
+            let task = TaskConfig { label, session, max_train: Some(300), ..generator.task() };
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| format!("{:?}", prepare(generator.generate().unwrap(), &task).unwrap()))
+            };
+            assert!(on(1) == on(3), "{label:?}, {session:?}");
+        }
+    }
+}
+
+#[test]
 fn true_probabilities_go_with_impressions_alone() {
     let generator = mos_data::sources::synthetic::SyntheticConfig { users: 60, ..Default::default() };
     let sampled = TaskConfig {

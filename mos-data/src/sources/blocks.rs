@@ -98,8 +98,10 @@ impl Blocks {
             if texts.is_empty() {
                 break;
             }
+            // Few enough together that a byte counts them.
+            let newlines = |some: &[u8]| some.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>();
             let block = |text: Vec<u8>| Block {
-                newlines: text.iter().map(|b| u64::from(*b == b'\n')).sum(),
+                newlines: text.chunks(255).map(|some| u64::from(newlines(some))).sum(),
                 parsed: parse(&text),
                 text,
             };

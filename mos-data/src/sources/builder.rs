@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     plain: HashMap<u64, u32>,
+    /// The one that was asked for last: rows of a user lie together in most files.
+    last: Option<(u64, u32)>,
     /// Numbers of all other ids, found by their names.
     others: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -44,11 +46,16 @@ impl Ids {
 
     /// The same for an id whose text is that of a number.
     pub(super) fn number_plain(&mut self, id: u64) -> u32 {
+        match self.last {
+            Some((last, number)) if last == id => return number,
+            _ => {}
+        }
         let n = self.names.len() as u32;
         let number = *self.plain.entry(id).or_insert(n);
         if number == n {
             self.names.push(id.to_string());
         }
+        self.last = Some((id, number));
         number
     }
 
@@ -68,11 +75,23 @@ impl Ids {
 
 /// The value of digits that are just how it is written: no sign, no zero in front, not too long.
 pub(super) fn plain_number(text: &[u8]) -> Option<u64> {
-    let canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.len() < 20;
-    if !canonical {
-        return None;
+    leading_number(text).and_then(|(number, rest)| rest.is_empty().then_some(number))
+}
+
+/// The same of the digits in front, and what follows them.
+pub(super) fn leading_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut number, mut digits) = (0u64, 0);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        // What is too long for the type is refused below.
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        digits += 1;
     }
-    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
+    let canonical = matches!(text, [b'1'..=b'9', ..]) || (digits == 1 && text[0] == b'0');
+    (canonical && digits < 20).then(|| (number, &text[digits..]))
 }
 
 /// An attribute of items under way.

@@ -79,8 +79,13 @@ impl Store {
     /// # Errors
     /// [`Error::File`] for a folder that is there already, and for files that cannot be written.
     pub fn create(log: &Log, task: &TaskConfig, folder: &Path) -> Result<()> {
+        Self::create_in_blocks(log, task, folder, BLOCK)
+    }
+
+    /// The same with blocks of `most` events, unless one user has more.
+    pub(crate) fn create_in_blocks(log: &Log, task: &TaskConfig, folder: &Path, most: usize) -> Result<()> {
         let mut writer = StoreWriter::new(folder)?;
-        for block in UserBlock::of(log) {
+        for block in UserBlock::of(log, most) {
             writer.push(&block)?;
         }
         let whole = Whole {

@@ -297,8 +297,8 @@ impl UserBlock {
         h.finish()
     }
 
-    /// The blocks of a log, one after another.
-    pub(super) fn of(log: &Log) -> impl Iterator<Item = Self> {
+    /// The blocks of a log, one after another, of `most` events each unless one user has more.
+    pub(super) fn of(log: &Log, most: usize) -> impl Iterator<Item = Self> {
         let x = &log.interactions;
         let shown = log.impressions.as_deref().unwrap_or_default();
         let mut order: Vec<usize> = (0..shown.len()).collect();
@@ -310,7 +310,7 @@ impl UserBlock {
                 return None;
             }
             let start = x.offsets()[from as usize];
-            let room = x.offsets()[from as usize + 1..].partition_point(|end| *end <= start + BLOCK);
+            let room = x.offsets()[from as usize + 1..].partition_point(|end| *end <= start + most);
             let to = from + room.max(1) as u32;
             let rows = &order[next..];
             let rows = &rows[..rows.partition_point(|row| shown[*row].user < to)];
