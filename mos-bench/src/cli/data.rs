@@ -131,8 +131,7 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         }
         DataCommand::Convert { source, out } => {
             Store::check_new(&out)?;
-            let source = source.source()?;
-            Store::create(&source.load()?, &source.task()?, &out)?;
+            source.source()?.convert(&out)?;
             say_store(&out)
         }
         DataCommand::Synth(SynthArgs { out, users, events, seed, no_hopping }) => {

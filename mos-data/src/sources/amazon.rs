@@ -76,7 +76,7 @@ impl Format for Amazon {
         let files = parts(reading, "reviews as .json, .jsonl or .csv", |name| {
             !name.starts_with("meta_") && name.rsplit('.').next().is_some_and(|e| endings.contains(&e))
         })?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut places: Option<Places> = None;
         for (_, file) in &files {
             if file.name().ends_with("csv") {

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, hash::BuildHasher as _};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 
+use super::reading::{Counts, Reading};
+
 use crate::{
     Catalog, Content, ContextField, Contexts, Error, FeatureValues, Impression, ItemFeature, Log, Published,
-    Result, events::EventColumns,
+    Result,
+    events::{EventColumns, slot},
 };
 
 /// Numbers for raw ids, in order of first occurrence. An id that is a plain number is found by its value.
@@ -111,14 +114,6 @@ struct Field {
     rows: Vec<u32>,
 }
 
-/// The place `at` of a column that grows.
-fn slot<T: Clone + Default>(column: &mut Vec<T>, at: usize) -> &mut T {
-    if column.len() <= at {
-        column.resize(at + 1, T::default());
-    }
-    &mut column[at]
-}
-
 /// The number of a field, which is declared once for each name.
 fn declared(fields: &mut Vec<Field>, name: &str) -> usize {
     fields.iter().position(|f| f.name == name).unwrap_or_else(|| {
@@ -144,15 +139,18 @@ pub(super) struct LogBuilder {
     categories: Ids,
     of_item: Vec<u32>,
     dropped: BTreeMap<String, u64>,
+    /// Where the number of each user's events goes, if they are too many.
+    counts: Counts,
 }
 
 impl LogBuilder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reading: &Reading) -> Self {
         Self {
+            counts: reading.counts.clone(),
             users: Ids::default(),
             items: Ids::from_one(),
             behaviours: Ids::from_one(),
-            events: EventColumns::default(),
+            events: EventColumns::new(reading.keep.clone()),
             impressions: None,
             published: None,
             attributes: Vec::new(),
@@ -289,6 +287,7 @@ impl LogBuilder {
                 "at most 255: is this the behaviour column?",
             ));
         }
+        self.counts.replace(self.events.counts());
         let items = self.items.len();
         self.of_item.resize(items, 0);
         if let Some(content) = &mut self.content {

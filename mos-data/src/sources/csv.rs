@@ -42,7 +42,7 @@ impl Format for Csv {
                 "set header = false in the schema, and name columns by number",
             ));
         }
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = places.label.map(|_| Vec::new());
         let mut sessions = Ids::default();
         let ticks = schema.ticks();

@@ -39,7 +39,7 @@ impl Format for Diginetica {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let views = reading.files.main(&["train-item-views.csv"])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut sessions = Ids::default();
         for (behaviour, file) in
             [("view", Some(views)), ("buy", reading.files.find(&["train-purchases.csv"]))]

@@ -55,7 +55,7 @@ impl Format for Ebnerd {
     const LINE: &'static str = "EB-NeRD as published: history, behaviors, articles as parquet or json lines";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let mut known = HashSet::new();
         for file in files(reading, "history")? {

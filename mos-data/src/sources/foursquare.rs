@@ -46,7 +46,7 @@ impl Format for Foursquare {
         };
         let file = reading.files.main(&[name])?;
         let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(8) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::open(&file, layout)?.each(reading, |row| {
             let (user, venue, time) = (row.number_id(0)?, row.id(1)?, Clock::Twitter.time(row, 7, 1)?);
             let (user, item) = (log.users.number(&user), log.items.number(&venue));

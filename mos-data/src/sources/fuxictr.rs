@@ -78,7 +78,7 @@ impl FuxiCtr {
         let files = PARTS.into_iter().map(|(part, stem)| Ok((part, file(reading, stem)?)));
         let files = files.collect::<Result<Vec<_>>>()?;
         let valid = files.iter().any(|(part, file)| *part == Part::Valid && file.is_some());
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         log.published = Some(Vec::new());
         for _ in reading.files.matching(|name| name.rsplit('.').next() == Some("h5")) {

@@ -32,7 +32,7 @@ impl Format for Gowalla {
             "loc-brightkite_totalCheckins.txt",
         ])?;
         let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(5) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::open(&file, layout)?.each(reading, |row| {
             let user = row.number_id(0)?;
             // Brightkite writes 00000000... for a place that is not known.

@@ -34,7 +34,7 @@ impl Format for Jsonl {
         let (fields, needed) = self.fields(&schema)?;
         let mut table = Table::records(&file, &fields, needed)?;
         let places = Places::of(&schema, &file.path, table.header(), table.columns())?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = schema.label.as_ref().map(|_| Vec::new());
         let mut sessions = Ids::default();
         let ticks = schema.ticks();

@@ -49,7 +49,7 @@ impl Format for KuaiRand {
     const LINE: &'static str = "KuaiRand-Pure, -1K, -27K: log_standard_*.csv with users and videos beside";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let logs = reading.files.matching(|name| {
             name.starts_with("log_standard_") || self.random && name.starts_with("log_random_")

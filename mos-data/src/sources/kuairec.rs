@@ -54,7 +54,7 @@ impl Format for KuaiRec {
             Matrix::Small => ("small_matrix.csv", "kuairec-small"),
         };
         let layout = Layout { separator: ",", header: true, quotes: true, columns: None };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut table = Table::open(&reading.files.main(&[file])?, layout)?;
         let [user, video, time, ratio] =
             ["user_id", "video_id", "timestamp", "watch_ratio"].map(|name| table.column(&[name]));

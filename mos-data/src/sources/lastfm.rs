@@ -43,7 +43,7 @@ impl Format for LastFm {
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["userid-timestamp-artid-artname-traid-traname.tsv"])?;
         let layout = Layout { separator: "\t", header: false, quotes: false, columns: Some(6) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::open(&file, layout)?.each(reading, |row| {
             let (user, time) = (row.id(0)?, Clock::Iso.time(row, 1, 1)?);
             // A name may be anything, -1 too.

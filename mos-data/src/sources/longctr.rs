@@ -37,7 +37,7 @@ pub(super) fn is_here(reading: &Reading) -> bool {
 
 /// Reads a set of this form.
 pub(super) fn read(reading: &Reading, name: &str) -> Result<Log> {
-    let mut log = LogBuilder::new();
+    let mut log = LogBuilder::new(reading);
     log.impressions = Some(Vec::new());
     log.published = Some(Vec::new());
     let lengths = histories(reading, &mut log)?;

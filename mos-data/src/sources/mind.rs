@@ -39,7 +39,7 @@ impl Format for Mind {
     const LINE: &'static str = "MIND behaviors.tsv, train and dev, with news.tsv beside it";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         let mut earliest = Earliest::new();
         for file in behaviours_of(reading)? {

@@ -7,6 +7,7 @@ mod amazon;
 mod blocks;
 mod builder;
 mod columns;
+mod convert;
 mod csv;
 mod dates;
 mod diginetica;
@@ -49,8 +50,8 @@ pub use files::{Files, Member};
 pub use reading::Reading;
 
 use crate::{
-    Cuts, Dataset, Error, Feed, LabelRule, Log, Result, Sample, Sessionizer, Store, TaskConfig, feed::Stream,
-    nearest_name, prepare,
+    Cuts, Dataset, Error, Feed, LabelRule, Log, Result, Sample, Sessionizer, Store, TaskConfig, events::Keep,
+    feed::Stream, nearest_name, prepare,
 };
 
 /// A published layout: its options, how it is read, and the prediction task that goes with it.
@@ -115,6 +116,9 @@ pub struct Source {
 /// Options, path and number of tolerated errors to the log and the errors.
 type Load = fn(&Value, Option<&Path>, usize) -> Result<(Log, Vec<Error>)>;
 
+/// Options, path and behaviours that are kept to the log and, where these are too many, their number for each user.
+type Part = fn(&Value, &Path, Keep) -> Result<(Log, Option<Vec<u64>>)>;
+
 /// A known format.
 #[derive(Clone, Copy)]
 pub struct Known {
@@ -123,6 +127,7 @@ pub struct Known {
     /// What it is.
     pub line: &'static str,
     load: Load,
+    part: Part,
     task: fn(&Value, Option<&Path>) -> Result<TaskConfig>,
     window: fn(&Value) -> Result<Option<usize>>,
     complete: fn(&Value) -> Result<Value>,
@@ -185,6 +190,11 @@ impl Known {
                     Err(_) => Err(Error::Rows(errors)),
                 }
             },
+            part: |value, path, keep| {
+                let reading = Reading::of(path, keep)?;
+                let log = options::<F>(F::NAME, value)?.read(&reading)?;
+                Ok((log, reading.counts.take()))
+            },
             task: |value, path| options::<F>(F::NAME, value)?.task_at(path),
             window: |value| Ok(options::<F>(F::NAME, value)?.window()),
             complete: |value| complete::<F>(F::NAME, value),
@@ -201,6 +211,9 @@ impl Known {
                     Err(Error::config("data.path", path.display(), "synthetic data is generated, not read"))
                 }
                 None => Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, Vec::new())),
+            },
+            part: |value, _, _| {
+                Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, None))
             },
             task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
             window: |_| Ok(None),

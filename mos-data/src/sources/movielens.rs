@@ -83,7 +83,7 @@ impl Format for MovieLens {
                 format!("{} is expected; describe other tables by a schema (source csv)", names.join(",")),
             ));
         }
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let of_film = log.attribute("genres", true);
         table.each(reading, |row| {
             let (user, film) = (row.number_id(0)?, row.number_id(1)?);

@@ -34,7 +34,7 @@ impl Format for Parquet {
         let file = reading.files.main(&["log.parquet"])?;
         let columns = Columns::open(&file, ticks)?;
         let places = Places::of(&schema, &file.path, columns.names(), columns.names().len())?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = places.label.map(|_| Vec::<Impression>::new());
         let mut sessions = Ids::default();
         columns.each(reading, &places.all(), |row| one_row(row, &places, ticks, &mut log, &mut sessions))?;

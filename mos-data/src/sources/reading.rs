@@ -1,9 +1,12 @@
 //! One reading of a set: its files, and what to do about rows that cannot be read.
 
-use std::{cell::RefCell, path::Path};
+use std::{cell::RefCell, path::Path, rc::Rc};
 
 use super::files::Files;
-use crate::{Error, Result};
+use crate::{Error, Result, events::Keep};
+
+/// Events of each user, once they are too many to be kept.
+pub(super) type Counts = Rc<RefCell<Option<Vec<u64>>>>;
 
 /// What a source reads from.
 #[derive(Debug)]
@@ -13,6 +16,9 @@ pub struct Reading {
     /// Rows that could not be read so far; the reading ends with one more than `most`.
     found: RefCell<Vec<Error>>,
     most: usize,
+    /// Which behaviours are kept.
+    pub(super) keep: Keep,
+    pub(super) counts: Counts,
 }
 
 impl Reading {
@@ -29,7 +35,13 @@ impl Reading {
     /// # Errors
     /// [`Error::File`] for a path that cannot be read.
     pub fn tolerant(path: &Path, most: usize) -> Result<Self> {
-        Ok(Self { files: Files::open(path)?, found: RefCell::default(), most })
+        let (found, keep, counts) = (RefCell::default(), Keep::All, Counts::default());
+        Ok(Self { files: Files::open(path)?, found, most, keep, counts })
+    }
+
+    /// The first row that cannot be read ends it; of behaviours some are kept.
+    pub(super) fn of(path: &Path, keep: Keep) -> Result<Self> {
+        Ok(Self { keep, ..Self::strict(path)? })
     }
 
     /// Passes a result on; an error within what is tolerated is kept, and `None` says to leave the row out.

@@ -78,7 +78,7 @@ impl Format for RecBole {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let files = parts(reading, "x.inter", |name| name.rsplit('.').next() == Some("inter"))?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut context = None;
         for (part, file) in &files {
             self.interactions(*part, Typed::open(file)?, reading, &mut log, &mut context)?;

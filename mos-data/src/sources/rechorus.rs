@@ -33,7 +33,7 @@ impl Format for ReChorus {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let names = ["train.csv", "dev.csv", "test.csv"];
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let mut context: Option<Vec<usize>> = None;
         for (part, file) in parts(reading, "train.csv", |name| names.contains(&name))? {
             let mut table = Table::open(&file, TABS)?;

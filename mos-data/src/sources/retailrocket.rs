@@ -40,7 +40,7 @@ impl Format for Retailrocket {
             table.column(&["event"])?,
             table.column(&["itemid"])?,
         ];
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
         }

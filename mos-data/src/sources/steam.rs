@@ -25,7 +25,7 @@ impl Format for Steam {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["steam_reviews.json"])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         Table::records(&file, &["username", "product_id", "date"], 3)?.each(reading, |row| {
             let (game, time) = (row.id(1)?, Clock::Iso.time(row, 2, 1)?);
             // A name may be anything, -1 too.

@@ -19,7 +19,7 @@ use crate::{
     TaskConfig, UserBlock,
     events::EventColumns,
     rng,
-    store::{BLOCK, StoreWriter, Whole},
+    store::{BLOCK, HashOf, StoreWriter, Whole},
 };
 
 /// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
@@ -190,7 +190,7 @@ impl SyntheticConfig {
             of_users: &[],
             impressions: true,
         };
-        writer.finish(&whole, None)
+        writer.finish(&whole, HashOf::Columns)
     }
 
     fn name(&self) -> String {

@@ -42,7 +42,7 @@ impl Format for Taobao {
     fn read(&self, reading: &Reading) -> Result<Log> {
         let file = reading.files.main(&["UserBehavior.csv"])?;
         let layout = Layout { separator: ",", header: false, quotes: false, columns: Some(5) };
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);
         }

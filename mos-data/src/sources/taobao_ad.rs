@@ -53,7 +53,7 @@ impl Format for TaobaoAd {
         "Ali_Display_Ad_Click: raw_sample, ad_feature, user_profile, behavior_log, all .csv";
 
     fn read(&self, reading: &Reading) -> Result<Log> {
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         log.impressions = Some(Vec::new());
         for behaviour in BEHAVIOURS {
             log.behaviours.number(behaviour);

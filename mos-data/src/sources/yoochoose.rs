@@ -41,7 +41,7 @@ impl Format for Yoochoose {
             "yoochoose_valid.txt",
             "yoochoose_test.txt",
         ])?;
-        let mut log = LogBuilder::new();
+        let mut log = LogBuilder::new(reading);
         let headed = Layout { separator: ",", header: true, quotes: false, columns: None };
         let mut table = Table::open(&file, headed)?;
         if let (Some(session), Some(time), Some(item)) =

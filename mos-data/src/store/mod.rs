@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use self::writer::{BLOCK, StoreWriter, Whole};
+pub(crate) use self::writer::{BLOCK, HashOf, StoreWriter, Whole};
 use sha2::{Digest as _, Sha256};
 
 use self::{
@@ -85,23 +85,44 @@ impl Store {
     /// The same with blocks of `most` events, unless one user has more.
     pub(crate) fn create_in_blocks(log: &Log, task: &TaskConfig, folder: &Path, most: usize) -> Result<()> {
         let mut writer = StoreWriter::new(folder)?;
-        for block in UserBlock::of(log, most) {
+        let ends = ends(log.interactions.offsets(), most);
+        for block in UserBlock::of(log, 0, &ends) {
             writer.push(&block)?;
         }
-        let whole = Whole {
-            name: &log.name,
-            task,
-            catalog: &log.catalog,
-            user_ids: &log.user_ids,
-            item_ids: &log.item_ids,
-            behaviour_names: &log.behaviour_names,
-            dropped: &log.dropped,
-            ticks_per_second: log.ticks_per_second,
-            user_fields: log.contexts.user_fields,
-            of_users: &log.contexts.of_users,
-            impressions: log.impressions.is_some(),
-        };
-        writer.finish(&whole, Some(log.sha256()))
+        writer.finish(&Whole::of(log, task), HashOf::Log(log.sha256()))
+    }
+
+    /// The same of a log whose behaviours are not all in memory: there are `counts` of the first users, none of the others.
+    /// `read` gives the log with the behaviours of some users alone; as many as have `part` behaviours together are asked for.
+    /// `log` has none, all else of it is there.
+    pub(crate) fn create_in_parts(
+        log: &Log,
+        task: &TaskConfig,
+        folder: &Path,
+        counts: &[u64],
+        [part, block]: [usize; 2],
+        read: impl Fn(Range<u32>) -> Result<Log>,
+    ) -> Result<()> {
+        let mut writer = StoreWriter::new(folder)?;
+        let mut offsets = vec![0];
+        let of_users = counts.iter().chain(std::iter::repeat(&0)).take(log.user_ids.len());
+        offsets.extend(of_users.scan(0, |sum, n| {
+            *sum += *n as usize;
+            Some(*sum)
+        }));
+        let blocks = ends(&offsets, block);
+        let (mut first, mut left) = (0u32, &blocks[..]);
+        while let Some(next) = left.first() {
+            let start = offsets[first as usize];
+            let fit = left.partition_point(|end| offsets[*end as usize] <= start + part).max(1);
+            let (these, others) = left.split_at(fit);
+            let end = these.last().copied().unwrap_or(*next);
+            for block in UserBlock::of(&read(first..end)?, first, these) {
+                writer.push(&block)?;
+            }
+            (first, left) = (end, others);
+        }
+        writer.finish(&Whole::of(log, task), HashOf::Rest(log))
     }
 
     /// Opens a store. Its columns are checked when they are read.
@@ -388,6 +409,17 @@ fn hash_file(path: &Path) -> Result<String> {
     std::fs::read(path)
         .map(|bytes| hex(Sha256::new_with_prefix(bytes)))
         .map_err(|e| Error::file(path, e, DAMAGED))
+}
+
+/// The ends of blocks of `most` events each, unless one user has more.
+fn ends(offsets: &[usize], most: usize) -> Vec<u32> {
+    let (mut ends, mut from) = (Vec::new(), 0);
+    while from + 1 < offsets.len() {
+        let room = offsets[from + 1..].partition_point(|end| *end <= offsets[from] + most);
+        from += room.max(1);
+        ends.push(from as u32);
+    }
+    ends
 }
 
 impl UserBlock {
