@@ -14,8 +14,8 @@ pub(crate) enum Keep {
     All,
     /// All, if there are no more than so many; else none, and they are counted by user.
     AtMost(usize),
-    /// Those of some users.
-    Of(Range<u32>),
+    /// Those of some users, who have so many.
+    Of(Range<u32>, usize),
 }
 
 /// Events in any order, one column each: 17 bytes for an event without rating and session.
@@ -44,8 +44,8 @@ impl EventColumns {
         self.any = true;
         match &self.keep {
             Keep::All => {}
-            Keep::Of(users) if users.contains(&event.user) => {}
-            Keep::Of(_) => return,
+            Keep::Of(users, _) if users.contains(&event.user) => {}
+            Keep::Of(..) => return,
             Keep::AtMost(most) => {
                 if self.counts.is_none() && self.users.len() == *most {
                     let mut counts = Vec::new();
@@ -66,6 +66,21 @@ impl EventColumns {
         self.behaviours.push(behaviour);
         self.ratings.extend(rating);
         self.sessions.extend(session);
+    }
+
+    /// Makes room for so many events without ratings and sessions, where the memory is there; columns that grow bit by bit
+    /// leave behind what they outgrew.
+    pub(crate) fn reserve(&mut self, events: usize) {
+        let most = match self.keep {
+            Keep::All => events,
+            Keep::AtMost(most) => events.min(most),
+            Keep::Of(_, most) => most,
+        };
+        let Self { users, items, times, behaviours, .. } = self;
+        let reserved = users.try_reserve_exact(most).and_then(|()| items.try_reserve_exact(most));
+        let reserved = reserved.and_then(|()| times.try_reserve_exact(most));
+        // It is no more than a good guess.
+        drop(reserved.and_then(|()| behaviours.try_reserve_exact(most)));
     }
 
     /// Whether there was no event at all.

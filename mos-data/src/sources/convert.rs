@@ -25,8 +25,8 @@ impl Source {
         let Some(path) = &self.path else { return Store::create(&self.load()?, &task, folder) };
         let (log, counts) = (known.part)(&options, path, Keep::AtMost(part))?;
         let Some(counts) = counts else { return Store::create_in_blocks(&log, &task, folder, block) };
-        Store::create_in_parts(&log, &task, folder, &counts, [part, block], |users| {
-            Ok((known.part)(&options, path, Keep::Of(users))?.0)
+        Store::create_in_parts(&log, &task, folder, &counts, [part, block], |users, events| {
+            Ok((known.part)(&options, path, Keep::Of(users, events))?.0)
         })
     }
 }

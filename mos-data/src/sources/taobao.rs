@@ -50,6 +50,7 @@ impl Format for Taobao {
         let stray = "rows outside 2017-11-25 to 2017-12-03, China time";
         each_block(&file, layout, reading, parse, |rows| {
             match rows {
+                Rows::Expected(rows) => log.events.reserve(rows),
                 Rows::Parsed(rows) => {
                     for Plain { user, item, category, time, behaviour } in rows {
                         if !DAYS.contains(&time) {

@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// The same of a log whose behaviours are not all in memory: there are `counts` of the first users, none of the others.
-    /// `read` gives the log with the behaviours of some users alone; as many as have `part` behaviours together are asked for.
+    /// `read` gives the log with the behaviours of some users alone, whose number it is told; they are asked for in parts of `part`.
     /// `log` has none, all else of it is there.
     pub(crate) fn create_in_parts(
         log: &Log,
@@ -101,7 +101,7 @@ impl Store {
         folder: &Path,
         counts: &[u64],
         [part, block]: [usize; 2],
-        read: impl Fn(Range<u32>) -> Result<Log>,
+        read: impl Fn(Range<u32>, usize) -> Result<Log>,
     ) -> Result<()> {
         let mut writer = StoreWriter::new(folder)?;
         let mut offsets = vec![0];
@@ -117,7 +117,8 @@ impl Store {
             let fit = left.partition_point(|end| offsets[*end as usize] <= start + part).max(1);
             let (these, others) = left.split_at(fit);
             let end = these.last().copied().unwrap_or(*next);
-            for block in UserBlock::of(&read(first..end)?, first, these) {
+            let events = offsets[end as usize] - start;
+            for block in UserBlock::of(&read(first..end, events)?, first, these) {
                 writer.push(&block)?;
             }
             (first, left) = (end, others);
