@@ -141,27 +141,22 @@ impl Feed {
         blocks.shuffle(&mut rng::stream(epoch.seed, "shuffle_blocks", &[epoch.number]));
         let mut skip = epoch.from.saturating_mul(epoch.batch);
         let mut windows = Vec::new();
-        for (number, window) in blocks.chunks_mut(self.place.window()).enumerate() {
+        for (number, window) in (0..).zip(blocks.chunks(self.place.window())) {
+            let mut blocks = window.to_vec();
             // Inside a window blocks have the order of the log.
-            window.sort_unstable();
-            let samples: usize = window.iter().map(|n| self.trained.blocks[*n]).sum();
-            if skip >= samples {
-                skip -= samples;
+            blocks.sort_unstable();
+            let samples: usize = blocks.iter().map(|n| self.trained.blocks[*n]).sum();
+            if skip < samples {
+                windows.push(Window { number, blocks, skip: std::mem::take(&mut skip) });
             } else {
-                windows.push(Window {
-                    number: number as u64,
-                    blocks: window.len(),
-                    skip: std::mem::take(&mut skip),
-                });
-                continue;
+                skip -= samples;
             }
-            window.fill(usize::MAX);
         }
-        blocks.retain(|n| *n < usize::MAX);
         let place = self.place.clone();
+        let order: Vec<usize> = windows.iter().flat_map(|w| w.blocks.iter().copied()).collect();
         // While a window is read in any order, the blocks of the next one come.
         let read = Ahead::new(self.place.window(), move |send| {
-            blocks.into_iter().all(|n| send(place.block(n)));
+            order.into_iter().all(|n| send(place.block(n)));
         });
         Batches(Ahead::new(AHEAD, move |send| batches(read, &windows, epoch, send)))
     }
@@ -219,7 +214,8 @@ fn batch_of(
 /// Blocks whose samples are read in one order.
 struct Window {
     number: u64,
-    blocks: usize,
+    /// In the order of the log.
+    blocks: Vec<usize>,
     /// Samples that were taken before.
     skip: usize,
 }
@@ -233,7 +229,7 @@ fn batches(
 ) {
     let mut batch = Batch::empty();
     for window in windows {
-        let users: Vec<Arc<Users>> = match blocks.by_ref().take(window.blocks).collect() {
+        let users: Vec<Arc<Users>> = match blocks.by_ref().take(window.blocks.len()).collect() {
             Ok(users) => users,
             Err(error) => {
                 send(Err(error));
