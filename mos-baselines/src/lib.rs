@@ -16,7 +16,7 @@
 //! let build = |b: &mut Builder<'_>| registry.build(b, &spec);
 //! let mut model = CtrModel::new(&ModelConfig::default(), &data.catalog, 1, build)?;
 //!
-//! let batch = data.batch(&data.splits.train[..64], 100);
+//! let batch = data.users.batch(&data.users.splits.train[..64], 100);
 //! let before = model.train_step(&batch, &TrainConfig::default(), 20, 20)?.loss;
 //! for _ in 1..20 {
 //!     model.train_step(&batch, &TrainConfig::default(), 20, 20)?;

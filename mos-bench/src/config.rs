@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use mos_baselines::{Registry, Spec};
 use mos_core::{Adam, ModelConfig, TrainConfig};
-use mos_data::{Dataset, Log, Sample, TaskConfig, nearest_name, prepare, sources::Source};
+use mos_data::{Dataset, Feed, Log, Sample, TaskConfig, nearest_name, prepare, sources::Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -332,8 +332,8 @@ impl Experiment {
     ///
     /// # Errors
     /// Those of the source.
-    pub fn load(&self) -> anyhow::Result<(Dataset, HeldOut)> {
-        self.prepare(self.data.load()?)
+    pub fn load(&self) -> anyhow::Result<(Dataset<Feed>, HeldOut)> {
+        Ok(self.hold_out(self.data.feed(&self.task()?)?))
     }
 
     /// What is predicted, and how.
@@ -348,31 +348,34 @@ impl Experiment {
     ///
     /// # Errors
     /// Where the log cannot be made into samples.
-    pub fn prepare(&self, log: Log) -> anyhow::Result<(Dataset, HeldOut)> {
-        let mut data = prepare(log, &self.task()?)?;
+    pub fn prepare(&self, log: Log) -> anyhow::Result<(Dataset<Feed>, HeldOut)> {
+        Ok(self.hold_out(prepare(log, &self.task()?)?.into_feed()))
+    }
+
+    /// Keeps the test samples from training, and thins what is scored where that was asked for.
+    fn hold_out(&self, (mut data, mut samples): (Dataset<Feed>, Vec<Sample>)) -> (Dataset<Feed>, HeldOut) {
         if let Some(most) = self.max_scored {
-            let left = thin(&mut data.splits.valid, most) + thin(&mut data.splits.test, most);
+            let left = thin(&mut data.users.valid, most) + thin(&mut samples, most);
             if let Some(clicks) = &mut data.bayes_test {
                 thin(clicks, most);
             }
             if left > 0 {
                 let what = "validation and test samples left out for a quick look".to_owned();
                 data.card.dropped.insert(what, left as u64);
-                data.split_sha256 = data.splits.sha256();
+                data.hash_again(&samples);
             }
         }
-        let parts = [&data.splits.train, &data.splits.valid, &data.splits.test];
         for length in self.lengths.iter().chain([&self.max_length]) {
-            let long = parts.into_iter().flatten().filter(|s| s.end as usize > *length).count();
+            let later = data.users.valid.iter().chain(&samples).filter(|s| s.end as usize > *length).count();
+            let long = data.users.longer_than(*length) + later as u64;
             if long > 0 {
                 let what = format!("samples whose history is cut to its last {length} behaviours");
-                data.card.dropped.insert(what, long as u64);
+                data.card.dropped.insert(what, long);
             }
         }
-        let samples = std::mem::take(&mut data.splits.test);
-        let seen = data.seen_in_training();
+        let seen = data.users.seen_in_training();
         let new = samples.iter().map(|s| !seen[s.item as usize]).collect();
-        Ok((data, HeldOut { samples, new }))
+        (data, HeldOut { samples, new })
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&String, &String)> {

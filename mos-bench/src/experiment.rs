@@ -12,8 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use mos_baselines::Registry;
-use mos_data::{Dataset, Sample};
-use rayon::prelude::*;
+use mos_data::{Dataset, Epoch, Feed};
 use serde::Serialize;
 
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     folder::{COMMIT, Finished, Folder},
     metrics::{GroupedAuc, auc},
     progress::Progress,
-    results::{Cell, DataRecord, Results, Speed},
+    results::{Cell, DataRecord, Results, RunRecord, Speed},
     routing::{self, RoutingRecord},
     stats::{bootstrap_users, resamples},
     tables,
@@ -34,7 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Grid<'a> {
     experiment: &'a Experiment,
-    data: &'a Dataset,
+    data: &'a Dataset<Feed>,
     held_out: &'a HeldOut,
     rows: Vec<Trained<'a>>,
 }
@@ -128,7 +127,7 @@ impl<'a> Grid<'a> {
     /// Settings of a row that do not fit the experiment.
     pub fn new(
         experiment: &'a Experiment,
-        data: &'a Dataset,
+        data: &'a Dataset<Feed>,
         held_out: &'a HeldOut,
         registry: &'a Registry,
     ) -> anyhow::Result<Self> {
@@ -231,10 +230,12 @@ impl<'a> Grid<'a> {
         let figure = |value: Option<f64>| value.map_or("undefined".to_owned(), |v| format!("{v:.5}"));
         if let Some(stopping) = record.stopping {
             let said = format!(
-                "{job}: {stopping}: {} at step {}; test AUC {}",
+                "{job}: {stopping}: {} at step {}; test AUC {}; {:.1} s, {}",
                 figure(record.valid),
                 record.best_step,
-                figure(record.auc)
+                figure(record.auc),
+                record.seconds,
+                RunRecord::waiting([&record])
             );
             folder.log().note(&said);
             if let Some(trouble) = trouble {
@@ -327,7 +328,7 @@ impl<'a> Grid<'a> {
             });
         }
         if experiment.controls {
-            cells.extend(unlearned(experiment, data, held_out));
+            cells.extend(unlearned(experiment, data, held_out)?);
         }
         let test = held_out.samples();
         let labels: Vec<f32> = test.iter().map(|s| s.label).collect();
@@ -340,10 +341,10 @@ impl<'a> Grid<'a> {
                 sha256: data.sha256.clone(),
                 split_sha256: data.split_sha256.clone(),
                 label: data.label,
-                users: data.interactions.users(),
+                users: data.user_ids.len(),
                 items: data.catalog.items - 1,
-                train_samples: data.splits.train.len(),
-                valid_samples: data.splits.valid.len(),
+                train_samples: data.users.train_samples() as usize,
+                valid_samples: data.users.valid.len(),
                 test_samples: test.len(),
                 bayes_auc: bayes.and_then(|b| auc(&b, &labels)),
             },
@@ -368,7 +369,7 @@ impl<'a> Grid<'a> {
     }
 
     /// The data.
-    pub fn data(&self) -> &Dataset {
+    pub fn data(&self) -> &Dataset<Feed> {
         self.data
     }
 
@@ -427,7 +428,7 @@ pub(crate) fn side_by_side<T: Sync>(
 /// Every row that is trained.
 fn trials<'a>(
     experiment: &'a Experiment,
-    data: &'a Dataset,
+    data: &'a Dataset<Feed>,
     registry: &'a Registry,
 ) -> anyhow::Result<Vec<Trained<'a>>> {
     let mut out = Vec::new();
@@ -496,17 +497,23 @@ fn compare_users(
 /// Controls that learn nothing: `popularity`, the target's number of positive training samples, and `repetition`, how
 /// often the target stands in the history. Where negatives are sampled, the second says how much of the task is solved by
 /// knowing what the user has had before.
-fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Cell; 2] {
+fn unlearned(
+    experiment: &Experiment,
+    data: &Dataset<Feed>,
+    held_out: &HeldOut,
+) -> mos_data::Result<[Cell; 2]> {
     let test = held_out.samples();
-    let mut clicks = vec![0.0f32; data.catalog.items];
-    data.splits.train.iter().for_each(|s| clicks[s.item as usize] += s.label);
-    let popularity: Vec<f32> = test.iter().map(|s| clicks[s.item as usize]).collect();
-    let repetition = test.par_iter().map(|s| {
-        let from = data.interactions.offsets()[s.user as usize];
-        let history = &data.interactions.items()[from..from + s.end as usize];
-        history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32
-    });
-    [("popularity", popularity), ("repetition", repetition.collect())].map(|(name, scores)| {
+    let clicks = data.users.clicks();
+    let popularity: Vec<f32> = test.iter().map(|s| clicks[s.item as usize] as f32).collect();
+    let mut repetition = Vec::with_capacity(test.len());
+    data.users.each_batch(test, experiment.batch, usize::MAX, |batch, of| -> mos_data::Result<()> {
+        repetition.extend(of.iter().zip(batch.offsets.windows(2)).map(|(s, history)| {
+            let history = &batch.items[history[0]..history[1]];
+            history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32
+        }));
+        Ok(())
+    })?;
+    Ok([("popularity", popularity), ("repetition", repetition)].map(|(name, scores)| {
         let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, held_out, false)).collect();
         let mut cell = Cell { max_length: experiment.max_length, ..Cell::new(name, "none", runs, None) };
         // Nothing was drawn, so there is no interval.
@@ -514,18 +521,18 @@ fn unlearned(experiment: &Experiment, data: &Dataset, held_out: &HeldOut) -> [Ce
             (interval.lo, interval.hi) = (None, None);
         }
         cell
-    })
+    }))
 }
 
-/// Median of three training steps and three scorings of one batch spread over the training part, with fresh weights, after
-/// one of each that is not counted.
+/// Median of three training steps and three scorings of one batch of the training part, with fresh weights, after one of each
+/// that is not counted.
 ///
 /// `None` where training leaves the finite numbers.
 fn speed(trial: &Trial<'_>) -> anyhow::Result<Option<Speed>> {
-    let samples = &trial.data.splits.train;
-    let size = trial.experiment.batch.min(samples.len());
-    let spread: Vec<Sample> = (0..size).map(|i| samples[i * samples.len() / size]).collect();
-    let batch = trial.batch(&spread);
+    let Experiment { batch, max_length, .. } = *trial.experiment;
+    let first = Epoch { number: 0, seed: 0, batch, max_length, from: 0 };
+    let batch = trial.data.users.epoch(first).next().context("there is no training sample")??;
+    let batch = trial.view(batch);
     let mut model = trial.model(0)?;
     let median = |work: &mut dyn FnMut() -> mos_core::Result<()>| -> mos_core::Result<f64> {
         work()?;

@@ -121,7 +121,7 @@ fn histories(length: usize) -> anyhow::Result<(Dataset, Vec<Sample>)> {
     log.catalog.categories = Some(categories);
     let data = prepare(log, &config.task())?;
     let mut samples: Vec<Sample> =
-        data.splits.train.iter().filter(|s| s.end as usize >= length).copied().collect();
+        data.users.splits.train.iter().filter(|s| s.end as usize >= length).copied().collect();
     samples.dedup_by_key(|s| s.user);
     Ok((data, samples))
 }
@@ -163,7 +163,7 @@ pub fn breakdown(
     let (mut total, mut most) = (Cost::default(), 0);
     for sample in &samples {
         let Batch { items, behaviours, sessions, times, .. } =
-            data.batch(std::slice::from_ref(sample), length);
+            data.users.batch(std::slice::from_ref(sample), length);
         let history = History { items, behaviours, sessions, times };
         // The user's own candidate, and others from all over the catalog.
         let known = data.catalog.items - 1;

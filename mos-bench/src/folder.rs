@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use mos_data::{Dataset, rng::hex};
+use mos_data::{Dataset, Feed, rng::hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -216,7 +216,7 @@ impl Folder {
     ///
     /// # Errors
     /// The file system's.
-    pub fn keep_test(&self, data: &Dataset, held_out: &HeldOut) -> anyhow::Result<()> {
+    pub fn keep_test(&self, data: &Dataset<Feed>, held_out: &HeldOut) -> anyhow::Result<()> {
         self.write("test.csv", &test_csv(data, held_out)?)
     }
 
@@ -302,7 +302,7 @@ impl Folder {
     pub fn keep(
         &self,
         name: &str,
-        data: &Dataset,
+        data: &Dataset<Feed>,
         commits: BTreeSet<String>,
         record: &RunRecord,
         scores: &[f32],
@@ -331,7 +331,7 @@ impl Folder {
     ///
     /// # Errors
     /// A record that is damaged, or was made from other data or by another configuration.
-    pub fn finished(&self, name: &str, seed: u64, data: &Dataset) -> anyhow::Result<Option<Finished>> {
+    pub fn finished(&self, name: &str, seed: u64, data: &Dataset<Feed>) -> anyhow::Result<Option<Finished>> {
         let Some(finished) = self.record(name, seed)? else { return Ok(None) };
         let place = format!("{}/trainings/{name}-{seed}.json", self.path.display());
         ensure!(finished.record.seed == seed, "{place}: it holds seed {}", finished.record.seed);
@@ -403,7 +403,7 @@ impl Folder {
 }
 
 /// The test samples in raw ids.
-pub(crate) fn test_csv(data: &Dataset, held_out: &HeldOut) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn test_csv(data: &Dataset<Feed>, held_out: &HeldOut) -> anyhow::Result<Vec<u8>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record(["user", "item", "time", "history", "label"])?;
     for s in held_out.samples() {

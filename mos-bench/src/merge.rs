@@ -55,7 +55,7 @@ impl Parts {
             let mut of_job: Option<(&Folder, Finished)> = None;
             for folder in &self.folders {
                 let Some(mut finished) = grid.finished_in(folder, job)? else { continue };
-                finished.record.seconds = 0.0;
+                (finished.record.seconds, finished.record.waited) = (0.0, 0.0);
                 match &of_job {
                     Some((first, training))
                         if training.record != finished.record

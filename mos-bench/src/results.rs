@@ -72,6 +72,9 @@ pub struct RunRecord {
     pub stopping: Option<Stopping>,
     /// Wall time.
     pub seconds: f64,
+    /// Seconds of it in which training waited for batches.
+    #[serde(default)]
+    pub waited: f64,
     /// Mean MACs of scoring one test sample, with the tested weights.
     pub macs: Cost,
     /// The same of samples whose history has as many behaviours as are kept, where there are any.
@@ -79,6 +82,18 @@ pub struct RunRecord {
     pub macs_full: Option<Cost>,
     /// Trained values: embedding tables, dense parameters.
     pub params: ParamCount,
+}
+
+impl RunRecord {
+    /// Of the time of some trainings the part in which they waited for batches, in words.
+    pub fn waiting<'r>(runs: impl IntoIterator<Item = &'r Self>) -> String {
+        let (mut seconds, mut waited) = (0.0, 0.0);
+        runs.into_iter().for_each(|run| (seconds, waited) = (seconds + run.seconds, waited + run.waited));
+        format!(
+            "{:.1} % of the time waiting for batches",
+            100.0 * waited / f64::max(seconds, f64::MIN_POSITIVE)
+        )
+    }
 }
 
 /// Trained values.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use mos_core::{CtrModel, mos::NO_THEME};
-use mos_data::{Batch, Catalog, Dataset, Sample};
+use mos_data::{Batch, Catalog, Dataset, Feed, Sample};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -160,13 +160,21 @@ pub fn record(
 ) -> anyhow::Result<Option<RoutingRecord>> {
     let (data, max_length) = (trial.data, trial.experiment.max_length);
     let histories = last_of_each(test);
-    let example = typical(data, &histories);
+    // A model without themes has none for the first history.
+    let mut routes = false;
+    trial.each_batch(&histories[..histories.len().min(1)], |batch, _| {
+        routes = model.themes(&batch)?.is_some();
+        Ok(())
+    })?;
+    if !routes {
+        return Ok(None);
+    }
+    let example = typical(data, &histories)?;
     let (mut themes, mut unrouted, mut neighbours) = (0, 0, Neighbours::default());
     let mut routed: Vec<(usize, u32)> = Vec::new();
     let mut shown = None;
-    for chunk in histories.chunks(trial.experiment.batch) {
-        let batch = trial.batch(chunk);
-        let Some(of) = model.themes(&batch)? else { return Ok(None) };
+    trial.each_batch(&histories, |batch, chunk| {
+        let Some(of) = model.themes(&batch)? else { return Ok(()) };
         themes = of.count;
         neighbours.of(&batch, &of.of_rows);
         for (theme, item) in of.of_rows.iter().zip(&batch.items) {
@@ -177,7 +185,8 @@ pub fn record(
             let rows = rows.map(|r| (batch.times[r], batch.sessions[r], of.of_rows[r], batch.items[r]));
             shown = Some((data.user_ids[chunk[at].user as usize].clone(), rows.collect::<Vec<_>>()));
         }
-    }
+        Ok(())
+    })?;
     let mut counts = vec![0; themes];
     routed.iter().for_each(|(theme, _)| counts[*theme] += 1);
     let all = routed.len() as f64;
@@ -255,15 +264,16 @@ fn last_of_each(test: &[Sample]) -> Vec<Sample> {
 }
 
 /// Of the histories that with the median number of sessions, the first of several.
-fn typical(data: &Dataset, histories: &[Sample]) -> Option<Sample> {
-    let sessions = |s: &Sample| {
-        let last = data.interactions.range(s.user).start + s.end as usize - 1;
-        data.sessions[last]
-    };
-    let mut order: Vec<&Sample> = histories.iter().collect();
-    order.sort_by_key(|s| (sessions(s), s.user));
-    let median = order.get(order.len() / 2).map(|s| sessions(s))?;
-    order.into_iter().find(|s| sessions(s) == median).copied()
+fn typical(data: &Dataset<Feed>, histories: &[Sample]) -> mos_data::Result<Option<Sample>> {
+    // The last behaviour alone says how many sessions there were.
+    let mut order = Vec::with_capacity(histories.len());
+    data.users.each_batch(histories, 4096, 1, |batch, of| -> mos_data::Result<()> {
+        order.extend(batch.sessions.iter().copied().zip(of.iter().copied()));
+        Ok(())
+    })?;
+    order.sort_by_key(|(sessions, s)| (*sessions, s.user));
+    let Some((median, _)) = order.get(order.len() / 2) else { return Ok(None) };
+    Ok(order.iter().find(|(sessions, _)| sessions == median).map(|(_, s)| *s))
 }
 
 /// Reads `routing.json`.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Instant};
 use anyhow::bail;
 use mos_baselines::{Registry, Spec};
 use mos_core::{Cost, CtrModel};
-use mos_data::{Batch, Dataset, Sample};
+use mos_data::{Batch, Dataset, Feed, Sample};
 
 use crate::{
     config::{Experiment, HeldOut},
@@ -33,7 +33,7 @@ pub struct Trial<'a> {
     /// Where its names come from.
     pub registry: &'a Registry,
     /// Its data.
-    pub data: &'a Dataset,
+    pub data: &'a Dataset<Feed>,
     /// Encoder and mixture.
     pub spec: Spec,
     /// What it sees.
@@ -52,8 +52,7 @@ impl Trial<'_> {
     }
 
     /// A batch as this trial sees it.
-    pub fn batch(&self, samples: &[Sample]) -> Batch {
-        let mut batch = self.data.batch(samples, self.experiment.max_length);
+    pub fn view(&self, mut batch: Batch) -> Batch {
         match self.view {
             View::Full => {}
             View::Shuffled => batch.shuffle_histories(0),
@@ -62,29 +61,44 @@ impl Trial<'_> {
         batch
     }
 
-    /// Logits of samples and the multiply-adds executed for them.
-    pub(crate) fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<(Vec<f32>, Cost)> {
-        let (mut scores, mut cost) = (Vec::with_capacity(samples.len()), Cost::default());
-        for chunk in samples.chunks(self.experiment.batch) {
-            let (part, of_part) = model.score_counted(&self.batch(chunk))?;
-            scores.extend(part);
-            cost = cost + of_part;
-        }
-        Ok((scores, cost))
+    /// Hands samples to `take` in batches, as this trial sees them, each with its samples.
+    ///
+    /// # Errors
+    /// Those of `take`, and a damaged store.
+    pub fn each_batch(
+        &self,
+        samples: &[Sample],
+        mut take: impl FnMut(Batch, &[Sample]) -> mos_core::Result<()>,
+    ) -> mos_core::Result<()> {
+        let Experiment { batch: size, max_length, .. } = *self.experiment;
+        self.data.users.each_batch(samples, size, max_length, |batch, of| take(self.view(batch), of))
+    }
+
+    /// Logits of samples.
+    pub(crate) fn scores(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<Vec<f32>> {
+        let mut scores = Vec::with_capacity(samples.len());
+        self.each_batch(samples, |batch, _| {
+            scores.extend(model.score(&batch)?);
+            Ok(())
+        })?;
+        Ok(scores)
     }
 
     /// Mean cost of samples with as many behaviours as are kept, of the first of them.
     fn full_cost(&self, model: &CtrModel, samples: &[Sample]) -> mos_core::Result<Option<Cost>> {
-        let full = |s: &&Sample| self.view == View::Full && s.end as usize >= self.experiment.max_length;
+        let most = self.experiment.max_length;
+        let full = |s: &&Sample| self.view == View::Full && s.end as usize >= most;
         let full: Vec<Sample> = samples.iter().filter(full).take(256).copied().collect();
-        if full.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(per_sample(model.stated_cost(&self.batch(&full))?, full.len())))
+        let mut cost = None;
+        self.data.users.each_batch(&full, full.len(), most, |batch, _| -> mos_core::Result<()> {
+            cost = Some(per_sample(model.stated_cost(&batch)?, full.len()));
+            Ok(())
+        })?;
+        Ok(cost)
     }
 
     pub(crate) fn steps_per_epoch(&self) -> u64 {
-        self.data.splits.train.len().div_ceil(self.experiment.batch) as u64
+        self.data.users.train_samples().div_ceil(self.experiment.batch as u64)
     }
 
     /// Steps between two validations.
@@ -118,13 +132,17 @@ impl Trial<'_> {
     /// Those of the encoder, and a formula that does not state what was executed.
     pub fn test(&self, fitted: Fitted, held_out: &HeldOut) -> anyhow::Result<(RunRecord, Vec<f32>)> {
         let started = Instant::now();
-        let Fitted { model, seed, best, stopping, seconds, .. } = fitted;
+        let Fitted { model, seed, best, stopping, seconds, waited, .. } = fitted;
         let samples = held_out.samples();
         let macs_full = self.full_cost(&model, samples)?;
-        let (scores, cost) = self.scores(&model, samples)?;
         let n = samples.len();
-        let stated = samples.chunks(self.experiment.batch).map(|chunk| model.stated_cost(&self.batch(chunk)));
-        let stated = stated.sum::<mos_core::Result<Cost>>()?;
+        let (mut scores, mut cost, mut stated) = (Vec::with_capacity(n), Cost::default(), Cost::default());
+        self.each_batch(samples, |batch, _| {
+            let (part, of_part) = model.score_counted(&batch)?;
+            scores.extend(part);
+            (cost, stated) = (cost + of_part, stated + model.stated_cost(&batch)?);
+            Ok(())
+        })?;
         if stated.executed() != cost {
             let Spec { encoder, mixture, .. } = &self.spec;
             bail!("{encoder} x {mixture} executes {cost:?} but states {stated:?}");
@@ -139,6 +157,7 @@ impl Trial<'_> {
             macs_full,
             params: ParamCount { embedding, dense },
             seconds: seconds + started.elapsed().as_secs_f64(),
+            waited,
             ..test_record(seed, &scores, held_out, true)
         };
         Ok((record, scores))
@@ -185,6 +204,7 @@ pub fn test_record(seed: u64, scores: &[f32], held_out: &HeldOut, logits: bool) 
         best_step: 0,
         stopping: None,
         seconds: 0.0,
+        waited: 0.0,
         macs: Cost::default(),
         macs_full: None,
         params: ParamCount::default(),

@@ -3,15 +3,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use mos_core::{CtrModel, Error, TrainConfig, checkpoint, model::Weights};
-use mos_data::{Sample, shuffled_order};
+use mos_data::{Batch, Batches, Epoch};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Experiment,
     folder::COMMIT,
     metrics::{GroupWeight, auc, gauc, log_loss},
     stopping::{Best, Ended, Stopper, Stopping},
@@ -37,6 +38,9 @@ pub struct Validation {
     pub logloss: Option<f64>,
     /// Seconds of training so far, in all processes that worked on it.
     pub seconds: f64,
+    /// Those of them in which it waited for batches.
+    #[serde(default)]
+    pub waited: f64,
 }
 
 /// What a checkpoint holds beside weights and moments.
@@ -62,10 +66,14 @@ pub struct Training<'a> {
     ended: Option<Ended>,
     /// Why it diverged.
     trouble: Option<Error>,
-    /// Order of the samples in the epoch that is read.
-    order: Option<(u64, Vec<u32>)>,
+    /// The epoch that is read.
+    batches: Option<(u64, Batches)>,
     started: Instant,
+    /// Of epochs before.
+    waited: Duration,
+    /// Of processes before.
     seconds_before: f64,
+    waited_before: f64,
 }
 
 /// Key of [`State`] in the metadata of a checkpoint.
@@ -85,9 +93,11 @@ impl<'a> Training<'a> {
             state: State::default(),
             ended: None,
             trouble: None,
-            order: None,
+            batches: None,
             started: Instant::now(),
+            waited: Duration::ZERO,
             seconds_before: 0.0,
+            waited_before: 0.0,
         })
     }
 
@@ -106,7 +116,9 @@ impl<'a> Training<'a> {
         // What is best now stands in the file once.
         let now = || training.model.weights();
         training.best = best.or_else(|| training.state.stopper.best().map(|_| now()));
-        training.seconds_before = training.state.validations.last().map_or(0.0, |v| v.seconds);
+        let last = training.state.validations.last();
+        (training.seconds_before, training.waited_before) =
+            last.map_or((0.0, 0.0), |v| (v.seconds, v.waited));
         Ok(training)
     }
 
@@ -171,23 +183,24 @@ impl<'a> Training<'a> {
         total: u64,
         per_epoch: u64,
     ) -> mos_core::Result<mos_core::StepReport> {
-        let train = &self.trial.data.splits.train;
-        let (epoch, in_epoch) = (self.model.step() / per_epoch, self.model.step() % per_epoch);
-        let (_, order) = match self.order.take() {
-            Some(order) if order.0 == epoch => self.order.insert(order),
-            _ => self.order.insert((epoch, shuffled_order(train.len(), self.seed, epoch))),
-        };
-        let size = self.trial.experiment.batch;
-        let chunk = order.chunks(size).nth(in_epoch as usize).unwrap_or_default();
-        let samples: Vec<Sample> = chunk.iter().map(|i| train[*i as usize]).collect();
-        self.model.train_step(&self.trial.batch(&samples), config, total, per_epoch)
+        let (epoch, from) = (self.model.step() / per_epoch, self.model.step() % per_epoch);
+        if self.batches.as_ref().is_none_or(|(number, _)| *number != epoch) {
+            let Experiment { batch, max_length, .. } = *self.trial.experiment;
+            let next = Epoch { number: epoch, seed: self.seed, batch, max_length, from: from as usize };
+            self.waited += self.batches.take().map_or(Duration::ZERO, |(_, batches)| batches.waited());
+            self.batches = Some((epoch, self.trial.data.users.epoch(next)));
+        }
+        let batch = self.batches.as_mut().and_then(|(_, batches)| batches.next());
+        let batch = batch.unwrap_or_else(|| Ok(Batch::default()))?;
+        self.model.train_step(&self.trial.view(batch), config, total, per_epoch)
     }
 
     fn validate(&mut self, loss: f64, lr: f32) -> mos_core::Result<&Validation> {
         let x = &*self.trial.experiment;
         self.model.prepare_scoring();
-        let (scores, _) = self.trial.scores(&self.model, &self.trial.data.splits.valid)?;
-        let (labels, users) = columns(&self.trial.data.splits.valid);
+        let valid = &self.trial.data.users.valid;
+        let scores = self.trial.scores(&self.model, valid)?;
+        let (labels, users) = columns(valid);
         let finite = |value: Option<f64>| value.filter(|v| v.is_finite());
         let step = self.model.step();
         let validation = Validation {
@@ -199,6 +212,7 @@ impl<'a> Training<'a> {
             gauc: gauc(&scores, &labels, &users, GroupWeight::Impressions).value,
             logloss: finite(log_loss(&scores, &labels)),
             seconds: self.seconds(),
+            waited: self.waited(),
         };
         let value = x.stop_on.of(&validation);
         if self.state.stopper.take(x.stop_on, &x.plateau, step, value) {
@@ -220,7 +234,7 @@ impl<'a> Training<'a> {
 
     /// The model of the best validation; of the last step where there was no validation.
     pub fn finish(mut self) -> Fitted {
-        let (commits, seconds) = (self.commits(), self.seconds());
+        let (commits, seconds, waited) = (self.commits(), self.seconds(), self.waited());
         let steps = self.model.step();
         let best = self.state.stopper.best().unwrap_or(Best { step: steps, value: None });
         match self.best {
@@ -236,7 +250,7 @@ impl<'a> Training<'a> {
             validations: self.state.validations.len() as u64,
         };
         let trouble = self.trouble;
-        Fitted { model: self.model, seed: self.seed, best, stopping, trouble, commits, seconds }
+        Fitted { model: self.model, seed: self.seed, best, stopping, trouble, commits, seconds, waited }
     }
 
     /// The commits of the programs that worked on it, this one among them.
@@ -246,6 +260,11 @@ impl<'a> Training<'a> {
 
     fn seconds(&self) -> f64 {
         self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn waited(&self) -> f64 {
+        let now = self.batches.as_ref().map_or(Duration::ZERO, |(_, batches)| batches.waited());
+        self.waited_before + (self.waited + now).as_secs_f64()
     }
 }
 
@@ -264,6 +283,7 @@ pub struct Fitted {
     pub(crate) trouble: Option<Error>,
     pub(crate) commits: BTreeSet<String>,
     pub(crate) seconds: f64,
+    pub(crate) waited: f64,
 }
 
 impl Fitted {

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use mos_baselines::Registry;
-use mos_data::{Dataset, nearest_name, rng};
+use mos_data::{Dataset, Feed, nearest_name, rng};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -210,7 +210,7 @@ pub struct Tried {
 pub fn search(
     experiment: &Experiment,
     tune: &Tune,
-    data: &Dataset,
+    data: &Dataset<Feed>,
     registry: &Registry,
     folder: &Folder,
 ) -> anyhow::Result<Vec<Tried>> {

@@ -189,6 +189,7 @@ fn derived(
             ..stopping
         }),
         seconds: record.seconds,
+        waited: record.waited,
         macs: record.macs,
         macs_full: record.macs_full,
         params: record.params,
@@ -229,7 +230,9 @@ pub fn repeat(grid: &Grid<'_>, folder: &Folder, job: Job<'_>) -> anyhow::Result<
     while training.advance()?.is_some() {}
     let timeless = |text: &str| -> anyhow::Result<Value> {
         let mut all = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-        all.iter_mut().for_each(|line| drop(line["seconds"].take()));
+        for line in &mut all {
+            drop((line["seconds"].take(), line["waited"].take()));
+        }
         Ok(Value::Array(all))
     };
     let (was, is) = (folder.validations(&name, seed)?, job.lines(training.validations())?);
@@ -257,7 +260,8 @@ pub fn repeat(grid: &Grid<'_>, folder: &Folder, job: Job<'_>) -> anyhow::Result<
             found: f64::from(scores[at]).into(),
         });
     }
-    let timeless = |record: RunRecord| serde_json::to_value(RunRecord { seconds: 0.0, ..record });
+    let timeless =
+        |record: RunRecord| serde_json::to_value(RunRecord { seconds: 0.0, waited: 0.0, ..record });
     out.extend(differences(&place, &timeless(stored.record)?, &timeless(record)?));
     Ok(out)
 }

@@ -106,6 +106,7 @@ fn smaller(args: &[String]) -> Vec<String> {
         _ => {}
     }
     let mut out: Vec<&str> = match config {
+        "configs/synthetic/stream.toml" => vec!["--set", "epochs=1"],
         c if c.starts_with("configs/synthetic") => {
             vec!["--set", "data.generator.users=40", "--set", "epochs=1"]
         }

@@ -18,7 +18,7 @@ fn read(path: impl AsRef<Path>) -> String {
 fn lines(folder: &Path) -> Vec<Value> {
     let mut all: Vec<Value> =
         read(folder.join("metrics.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    all.iter_mut().for_each(|line| drop(line["seconds"].take()));
+    all.iter_mut().for_each(|line| drop((line["seconds"].take(), line["waited"].take())));
     all
 }
 
@@ -91,6 +91,75 @@ fn resume_and_threads_give_the_same_bits() {
     let config = read(a.join("config.toml"));
     std::fs::write(a.join("config.toml"), config.replace("batch = 512", "batch = 64")).unwrap();
     says(&["resume", "a"], "was trained by another configuration");
+}
+
+/// An experiment on a store, in memory or streamed.
+fn on_store(folder: &Path, out: &str, threads: &str, sets: &[&str]) {
+    let config = r#"
+        name = "stored"
+        encoders = ["mean", "twin"]
+        mixtures = ["none", "mos"]
+        seeds = [1, 2]
+        max_length = 32
+        batch = 256
+        epochs = 2
+        validations = 2
+        max_scored = 600
+        task = { label = { from = "impressions" }, session = { by = "given" }, cuts = { at = "quantile", valid = 0.8, test = 0.9 }, max_train = 1500 }
+        [data]
+        source = "store"
+        path = "synthetic.store"
+    "#;
+    std::fs::write(folder.join("stored.toml"), config).unwrap();
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    bench(folder)
+        .env("RAYON_NUM_THREADS", threads)
+        .args(["run", "--quiet", "--config", "stored.toml", "--out", out])
+        .args(sets)
+        .assert()
+        .success();
+}
+
+fn synth(folder: &Path, users: &str, events: &str) {
+    let args = ["data", "synth", "--out", "synthetic.store", "--users", users, "--events", events];
+    bench(folder).args(args).assert().success();
+}
+
+#[test]
+fn a_streamed_run_whose_window_holds_all_is_the_run_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    synth(folder.path(), "90", "60");
+    on_store(folder.path(), "memory", "2", &[]);
+    on_store(folder.path(), "streamed", "2", &["data.stream=true"]);
+    let (a, b) = (folder.path().join("memory"), folder.path().join("streamed"));
+    assert_eq!(lines(&a), lines(&b), "metrics");
+    assert_eq!(scores(&a), scores(&b), "scores");
+    for file in ["test.csv", "routing.json", "card.json"] {
+        assert_eq!(read(a.join(file)), read(b.join(file)), "{file}");
+    }
+    let hashes = |folder: &Path| {
+        serde_json::from_str::<Value>(&read(folder.join("results.json"))).unwrap()["data"].take()
+    };
+    assert_eq!(hashes(&a), hashes(&b));
+    assert!(read(b.join("metrics.jsonl")).contains("\"waited\":"));
+    assert!(read(b.join("log.txt")).contains("% of the time waiting for batches"));
+}
+
+#[test]
+fn a_streamed_run_has_the_same_bits_on_any_number_of_threads_and_is_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    // Six blocks: a long history each.
+    synth(folder.path(), "12", "100000");
+    let stream =
+        ["data.stream=true", "data.window=2", "task.max_train=100", "controls=false", "encoders=[\"twin\"]"];
+    on_store(folder.path(), "a", "1", &stream);
+    on_store(folder.path(), "b", "2", &stream);
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    assert_same(&a, &b);
+    std::fs::remove_file(b.join("trainings/twin-mos-2.json")).unwrap();
+    bench(folder.path()).args(["resume", "b"]).assert().success();
+    assert_same(&a, &b);
+    bench(folder.path()).args(["verify", "a", "--cells", "1"]).assert().success();
 }
 
 /// A small grid with everything that a training carries along: a codebook in a buffer, early stopping, falling rates.

@@ -2,10 +2,11 @@
 //! polars, it reads and sorts the same file before and after.
 //!
 //! ```text
-//! cargo bench -p mos-data --bench read -- [ROWS] [grouped|mixed]
+//! cargo bench -p mos-data --bench read -- [ROWS] [grouped|mixed] [convert]
 //! ```
 //!
-//! `grouped` has each user's rows together and in time order, as the published file; `mixed` has them in any order.
+//! `grouped` has each user's rows together and in time order, as the published file; `mixed` has them in any order. With `convert`
+//! the file is converted to a store, once, instead of being read into memory three times.
 
 #![allow(clippy::unwrap_used)] // a bench may panic
 
@@ -16,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use mos_data::{rng, sources::Source};
+use mos_data::{Store, rng, sources::Source};
 use rand::{RngExt as _, seq::SliceRandom as _};
 use rand_distr::{Distribution as _, Zipf};
 
@@ -69,12 +70,25 @@ fn read(path: &Path) {
     println!("mos-data     {:.2} million rows per second, {memory}", rows / seconds / 1e6);
 }
 
+fn convert(path: &Path) {
+    let started = Instant::now();
+    let place = path.with_file_name("store");
+    Source::new("taobao", Some(path.to_owned())).convert(&place).unwrap();
+    let store = Store::open(&place).unwrap();
+    let (seconds, rows) = (started.elapsed().as_secs_f64(), store.events() as f64);
+    let memory = peak().map_or("unknown".into(), |b| format!("{:.0} MB peak", b as f64 / 1e6));
+    let (rate, blocks) = (rows / seconds / 1e6, store.blocks().len());
+    println!("convert      {rate:.2} million rows per second, {seconds:.1} s, {memory}, {blocks} blocks");
+}
+
 fn main() {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     let first = args.next();
     // Each reading has a process of its own, so that its peak is its own.
-    if first.as_deref() == Some("read") {
-        return read(Path::new(&args.next().unwrap()));
+    match first.as_deref() {
+        Some("read") => return read(Path::new(&args.next().unwrap())),
+        Some("convert") => return convert(Path::new(&args.next().unwrap())),
+        _ => {}
     }
     let rows = first.and_then(|n| n.parse().ok()).unwrap_or(5_000_000);
     let order = args.next().unwrap_or_else(|| "grouped".into());
@@ -83,9 +97,15 @@ fn main() {
     write(&path, rows, order == "grouped");
     let size = std::fs::metadata(&path).unwrap().len();
     println!("{rows} rows, {order}, {} MB, {} threads", size / 1_000_000, rayon::current_num_threads());
+    let step = |step: &str| {
+        let me = std::env::current_exe().unwrap();
+        assert!(Command::new(me).arg(step).arg(&path).status().unwrap().success());
+    };
+    if args.next().as_deref() == Some("convert") {
+        return step("convert");
+    }
     for _ in 0..3 {
         polars(&path, rows);
-        let me = std::env::current_exe().unwrap();
-        assert!(Command::new(me).arg("read").arg(&path).status().unwrap().success());
+        step("read");
     }
 }

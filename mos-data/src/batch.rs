@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{Dataset, Sample, rng};
+use crate::{Sample, Users, rng};
 
 /// B samples with their histories, never padded. Behaviours are oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,35 +33,47 @@ pub struct Batch {
     pub truncated: usize,
 }
 
-impl Dataset {
+impl Users {
     /// The samples as one batch; of a longer history the most recent `max_len` behaviours are kept.
     pub fn batch(&self, samples: &[Sample], max_len: usize) -> Batch {
-        let mut batch = Batch { offsets: vec![0], ..Batch::default() };
-        let seconds = |ticks: i64| ticks.div_euclid(self.ticks_per_second);
-        for sample in samples {
-            let start = self.interactions.offsets()[sample.user as usize];
-            let end = start + sample.end as usize;
-            let from = end - (sample.end as usize).min(max_len);
-            batch.truncated += usize::from(from > start);
-            batch.users.push(sample.user);
-            batch.targets.push(sample.item);
-            batch.labels.push(sample.label);
-            batch.target_times.push(seconds(sample.time));
-            batch.contexts.extend(self.contexts.of(sample.user, sample.impression));
-            batch.items.extend_from_slice(&self.interactions.items()[from..end]);
-            batch.behaviours.extend_from_slice(&self.interactions.behaviours()[from..end]);
-            batch.sessions.extend_from_slice(&self.sessions[from..end]);
-            batch.times.extend(self.interactions.times()[from..end].iter().map(|t| seconds(*t)));
-            batch.offsets.push(batch.items.len());
-        }
+        let mut batch = Batch::empty();
+        samples.iter().for_each(|sample| batch.push(self, sample, max_len));
         batch
     }
 }
 
-/// The order in which `n` samples are read in `epoch`.
-pub fn shuffled_order(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
+impl Batch {
+    /// No sample.
+    pub(crate) fn empty() -> Self {
+        Self { offsets: vec![0], ..Self::default() }
+    }
+
+    /// Adds a sample of one of `users`.
+    pub(crate) fn push(&mut self, users: &Users, sample: &Sample, max_len: usize) {
+        let seconds = |ticks: i64| ticks.div_euclid(users.ticks_per_second);
+        let (x, user) = (&users.interactions, sample.user - users.first_user);
+        let start = x.offsets()[user as usize];
+        let end = start + sample.end as usize;
+        let from = end - (sample.end as usize).min(max_len);
+        self.truncated += usize::from(from > start);
+        self.users.push(sample.user);
+        self.targets.push(sample.item);
+        self.labels.push(sample.label);
+        self.target_times.push(seconds(sample.time));
+        self.contexts.extend(users.contexts.of(user, sample.impression));
+        self.items.extend_from_slice(&x.items()[from..end]);
+        self.behaviours.extend_from_slice(&x.behaviours()[from..end]);
+        self.sessions.extend_from_slice(&users.sessions[from..end]);
+        self.times.extend(x.times()[from..end].iter().map(|t| seconds(*t)));
+        self.offsets.push(self.items.len());
+    }
+}
+
+/// The order in which the `n` samples of a window are read in `epoch`. All samples in memory are window 0.
+pub fn shuffled_order(n: usize, seed: u64, epoch: u64, window: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
-    order.shuffle(&mut rng::stream(seed, "shuffle", &[epoch]));
+    let path = if window == 0 { vec![epoch] } else { vec![epoch, window] };
+    order.shuffle(&mut rng::stream(seed, "shuffle", &path));
     order
 }
 

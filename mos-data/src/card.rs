@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalog, Interactions, LabelRule, Sample, Splits, TaskConfig};
+use crate::{LabelRule, Users};
 
 /// Counts and statistics of a prepared task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,42 +38,70 @@ pub struct Card {
 impl Card {
     pub(crate) fn of(
         name: &str,
-        x: &Interactions,
-        sessions: &[u32],
-        catalog: &Catalog,
-        splits: &Splits,
-        task: &TaskConfig,
+        stats: &Stats,
+        items: usize,
+        label: LabelRule,
         dropped: BTreeMap<String, u64>,
         unknown_targets: f64,
         ticks: i64,
     ) -> Self {
-        let mut lengths: Vec<usize> = x.offsets().windows(2).map(|w| w[1] - w[0]).collect();
+        let mut lengths = stats.lengths.clone();
         lengths.sort_unstable();
-        let at = |q: f64| lengths[((lengths.len() - 1) as f64 * q).round() as usize] as f64;
-        let users = x.users() as f64;
-        let total: f64 =
-            (0..x.users() as u32).filter_map(|u| x.range(u).last()).map(|i| f64::from(sessions[i] + 1)).sum();
-        let span =
-            [x.times().iter().min(), x.times().iter().max()].map(|t| t.map_or(0, |t| t.div_euclid(ticks)));
-        let part = |samples: &[Sample]| {
-            let positive = samples.iter().filter(|s| s.label > 0.5).count();
-            (samples.len(), positive as f64 / samples.len().max(1) as f64)
-        };
+        let at = |q: f64| f64::from(lengths[((lengths.len() - 1) as f64 * q).round() as usize]);
+        let (users, events, sessions) = (lengths.len() as f64, stats.events as f64, stats.sessions as f64);
+        let part = |[samples, positive]: [usize; 2]| (samples, positive as f64 / samples.max(1) as f64);
+        let parts = ["1 train", "2 valid", "3 test"].iter().zip(stats.parts);
         Self {
             name: name.to_owned(),
-            users: x.users(),
-            items: catalog.items - 1,
-            events: x.len(),
-            span,
-            history: [x.len() as f64 / users, at(0.5), at(0.9), at(0.99), at(1.0)],
-            sessions: [total / users, x.len() as f64 / total.max(1.0)],
-            tie_rate: x.tie_rate(),
-            label: task.label,
-            parts: [("1 train", &splits.train), ("2 valid", &splits.valid), ("3 test", &splits.test)]
-                .map(|(n, s)| (n.to_owned(), part(s)))
-                .into(),
+            users: lengths.len(),
+            items,
+            events: stats.events,
+            span: stats.span.map_or([0; 2], |span| span.map(|t| t.div_euclid(ticks))),
+            history: [events / users, at(0.5), at(0.9), at(0.99), at(1.0)],
+            sessions: [sessions / users, events / sessions.max(1.0)],
+            tie_rate: if stats.pairs == 0 { 0.0 } else { stats.ties as f64 / stats.pairs as f64 },
+            label,
+            parts: parts.map(|(name, counts)| ((*name).to_owned(), part(counts))).collect(),
             unknown_targets,
             dropped,
+        }
+    }
+}
+
+/// What is counted user by user.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    /// Behaviours of each user.
+    lengths: Vec<u32>,
+    events: usize,
+    sessions: u64,
+    /// First and last behaviour.
+    span: Option<[i64; 2]>,
+    /// Neighbouring events of one user, and those of them with equal times.
+    pairs: u64,
+    ties: u64,
+    /// Samples of each part, and the positive ones.
+    pub(crate) parts: [[usize; 2]; 3],
+}
+
+impl Stats {
+    /// Adds users.
+    pub(crate) fn add(&mut self, users: &Users) {
+        let x = &users.interactions;
+        self.lengths.extend(x.offsets().windows(2).map(|w| (w[1] - w[0]) as u32));
+        self.events += x.len();
+        let last = (0..x.users() as u32).filter_map(|u| x.range(u).last());
+        self.sessions += last.map(|i| u64::from(users.sessions[i]) + 1).sum::<u64>();
+        for time in x.times() {
+            let [first, last] = self.span.get_or_insert([*time; 2]);
+            (*first, *last) = (*time.min(first), *time.max(last));
+        }
+        let (pairs, ties) = x.ties();
+        (self.pairs, self.ties) = (self.pairs + pairs, self.ties + ties);
+        let splits = &users.splits;
+        for (count, part) in self.parts.iter_mut().zip([&splits.train, &splits.valid, &splits.test]) {
+            count[0] += part.len();
+            count[1] += part.iter().filter(|s| s.label > 0.5).count();
         }
     }
 }

@@ -1,19 +1,22 @@
 //! From a log to samples: sessions, labels, global time split, frozen negatives.
 
+mod contexts;
+mod cuts;
 mod negatives;
+mod plan;
+mod targets;
 
 use std::sync::Arc;
 
-use rand::seq::SliceRandom as _;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use self::negatives::{Negatives, keep_novel};
+pub(crate) use self::{
+    contexts::MetContexts,
+    plan::{Blocks, Plan, Tally},
+};
 use crate::{
-    Card, Catalog, Contexts, Error, Impression, Interactions, Log, Part, Published, Result, Sessionizer,
-    rng::{self, hex},
-    sessions,
+    Card, Catalog, Contexts, Interactions, Log, Result, Sessionizer, UserBlock, card::Stats, rng::hex,
 };
 
 /// One prediction: would `user` at `time`, after `end` behaviours, click `item`?
@@ -49,16 +52,26 @@ impl Splits {
     pub fn sha256(&self) -> String {
         let mut h = Sha256::new();
         for part in [&self.train, &self.valid, &self.test] {
-            h.update((part.len() as u64).to_le_bytes());
-            for s in part {
-                h.update(s.user.to_le_bytes());
-                h.update(s.end.to_le_bytes());
-                h.update(s.item.to_le_bytes());
-                h.update(s.time.to_le_bytes());
-                h.update(s.label.to_le_bytes());
-            }
+            hash_part(&mut h, part);
         }
         hex(h)
+    }
+}
+
+/// Adds a part of a split to its hash.
+pub(crate) fn hash_part(h: &mut Sha256, part: &[Sample]) {
+    h.update((part.len() as u64).to_le_bytes());
+    hash_samples(h, part);
+}
+
+/// Adds samples of a part whose number was added before.
+pub(crate) fn hash_samples(h: &mut Sha256, samples: &[Sample]) {
+    for s in samples {
+        h.update(s.user.to_le_bytes());
+        h.update(s.end.to_le_bytes());
+        h.update(s.item.to_le_bytes());
+        h.update(s.time.to_le_bytes());
+        h.update(s.label.to_le_bytes());
     }
 }
 
@@ -147,21 +160,32 @@ pub struct TaskConfig {
     pub seed: u64,
 }
 
-/// A task ready to be trained on.
+/// Users side by side: their histories and samples.
 #[derive(Clone, Debug)]
-pub struct Dataset {
-    /// Name of the data set.
-    pub name: String,
+pub struct Users {
+    /// The first of them; user 0 of the columns is this one.
+    pub first_user: u32,
     /// Behaviours.
     pub interactions: Interactions,
     /// Session of each event.
     pub sessions: Vec<u32>,
-    /// Items; models share them.
-    pub catalog: Arc<Catalog>,
     /// Context of users and impressions.
     pub contexts: Contexts,
-    /// Samples.
+    /// Samples; their users are numbered as in the log.
     pub splits: Splits,
+    /// Units of time in one second.
+    pub ticks_per_second: i64,
+}
+
+/// A task ready to be trained on. `U` says where its users are: [`Users`], all of them in memory, or a [`Feed`](crate::Feed).
+#[derive(Clone, Debug)]
+pub struct Dataset<U = Users> {
+    /// Name of the data set.
+    pub name: String,
+    /// Histories and samples.
+    pub users: U,
+    /// Items; models share them.
+    pub catalog: Arc<Catalog>,
     /// Raw user ids.
     pub user_ids: Vec<String>,
     /// Raw item ids.
@@ -186,340 +210,67 @@ pub struct Dataset {
     pub bayes_test: Option<Vec<f64>>,
 }
 
-impl Dataset {
-    /// Of each catalog item whether training meets it, as a target or in a history `[V]`.
-    pub fn seen_in_training(&self) -> Vec<bool> {
-        let mut seen = vec![false; self.catalog.items];
+impl Users {
+    /// Of the `items` rows of the catalog whether training meets them, as a target or in a history.
+    pub fn seen_in_training(&self, items: usize) -> Vec<bool> {
+        let mut seen = vec![false; items];
+        self.see(&mut seen);
+        seen
+    }
+
+    /// Adds the items that these users have in training.
+    pub(crate) fn see(&self, seen: &mut [bool]) {
         let mut ends = vec![0; self.interactions.users()];
         for sample in &self.splits.train {
             seen[sample.item as usize] = true;
-            let end = &mut ends[sample.user as usize];
+            let end = &mut ends[(sample.user - self.first_user) as usize];
             *end = sample.end.max(*end);
         }
         for (from, end) in self.interactions.offsets().iter().zip(ends) {
             let history = &self.interactions.items()[*from..*from + end as usize];
             history.iter().for_each(|item| seen[*item as usize] = true);
         }
-        seen
     }
 }
 
-/// Prepares a task.
+impl<U> Dataset<U> {
+    /// The same task with its users elsewhere.
+    pub(crate) fn map<V>(self, users: impl FnOnce(U) -> V) -> Dataset<V> {
+        Dataset {
+            users: users(self.users),
+            name: self.name,
+            catalog: self.catalog,
+            user_ids: self.user_ids,
+            item_ids: self.item_ids,
+            known_items: self.known_items,
+            behaviour_names: self.behaviour_names,
+            session: self.session,
+            ticks_per_second: self.ticks_per_second,
+            sha256: self.sha256,
+            split_sha256: self.split_sha256,
+            label: self.label,
+            card: self.card,
+            bayes_test: self.bayes_test,
+        }
+    }
+}
+
+/// Prepares a task, all of it in memory.
 ///
 /// # Errors
-/// [`Error::TooFew`] when a part of the split is empty or has one label only, [`Error::Config`] for impossible rules.
+/// [`crate::Error::TooFew`] when a part of the split is empty or has one label only, [`crate::Error::Config`] for impossible rules.
 pub fn prepare(log: Log, task: &TaskConfig) -> Result<Dataset> {
-    if task.max_train == Some(0) {
-        return Err(Error::config("task.max_train", 0, "must be at least 1"));
-    }
-    let session_of = sessions(&log, &task.session)?;
     let sha256 = log.sha256();
-    let ticks_per_second = log.ticks_per_second;
-    let Log {
-        name,
-        mut interactions,
-        impressions,
-        published,
-        contexts,
-        catalog,
-        user_ids,
-        item_ids,
-        behaviour_names,
-        mut dropped,
-        bayes,
-        ..
-    } = log;
-    if interactions.users() < 2 {
-        return Err(Error::too_few(
-            format!("{} user(s) in {name}", interactions.users()),
-            "a click model needs the histories of at least two users",
-        ));
-    }
-    let mut targets = targets(&interactions, impressions, published, bayes.as_deref(), &task.label)?;
-    let cut = split(&mut targets, task.cuts)?;
-    let (known_items, mut unknown) = forget_unseen(&mut interactions, &mut targets, &catalog, cut);
-    if let LabelRule::Negatives { per_positive, exponent, novel } = task.label {
-        // Every target of these rules was of the training part before the cut, so there is one.
-        let mut counts = vec![0u64; catalog.items];
-        let before = interactions.items().iter().zip(interactions.times());
-        let before = before.filter(|(_, time)| cut.is_some_and(|cut| **time < cut));
-        before.for_each(|(item, _)| counts[*item as usize] += 1);
-        // A negative is always an item of the training part, so another positive could be told by that alone.
-        let all = targets.len();
-        targets.retain(|t| t.item != 0 && counts[t.item as usize] > 0);
-        unknown = 0.0;
-        if targets.len() < all {
-            let what = "positives of items that training never saw (a sampled negative is never one)";
-            dropped.insert(what.into(), (all - targets.len()) as u64);
-        }
-        if novel {
-            let all = targets.len();
-            targets = keep_novel(&interactions, &targets);
-            if targets.len() < all {
-                dropped.insert("positives that the user had before".into(), (all - targets.len()) as u64);
-            }
-        }
-        let negatives = Negatives::new(&counts, per_positive, exponent, task.seed)?;
-        targets = negatives.with(&interactions, &targets, &user_ids)?;
-    }
-    let mut splits = Splits::default();
-    let mut bayes_test = Vec::new();
-    let ends: Vec<u32> = targets.par_iter().map(|t| t.end(&interactions)).collect();
-    for (t, end) in targets.iter().zip(ends) {
-        if (end as usize) < task.min_history {
-            *dropped.entry(format!("history shorter than {}", task.min_history)).or_default() += 1;
-            continue;
-        }
-        let Target { user, item, time, label, impression, .. } = *t;
-        let sample = Sample { user, end, item, time, label, impression };
-        match t.part {
-            Part::Train => splits.train.push(sample),
-            Part::Valid => splits.valid.push(sample),
-            Part::Test => {
-                splits.test.push(sample);
-                bayes_test.extend(t.bayes);
-            }
-        }
-    }
-    if let Some(most) = task.max_train.filter(|m| *m < splits.train.len()) {
-        let mut order: Vec<usize> = (0..splits.train.len()).collect();
-        order.shuffle(&mut rng::stream(task.seed, "max_train", &[]));
-        order.truncate(most);
-        order.sort_unstable();
-        dropped.insert(format!("training samples beyond {most}"), (splits.train.len() - most) as u64);
-        splits.train = order.into_iter().map(|i| splits.train[i]).collect();
-    }
-    for (part, samples) in
-        [("training", &splits.train), ("validation", &splits.valid), ("test", &splits.test)]
-    {
-        let positive = samples.iter().filter(|s| s.label > 0.5).count();
-        if positive == 0 || positive == samples.len() {
-            let mut what =
-                format!("the {part} part has {} samples, {positive} of them positive", samples.len());
-            dropped.iter().for_each(|(why, n)| what += &format!("; {n} {why}"));
-            return Err(Error::too_few(
-                what,
-                "both labels are needed in each part: check task.label, task.cuts and task.min_history",
-            ));
-        }
-    }
-    let card = Card::of(
-        &name,
-        &interactions,
-        &session_of,
-        &catalog,
-        &splits,
-        task,
-        dropped,
-        unknown,
-        ticks_per_second,
-    );
-    let split_sha256 = splits.sha256();
-    let contexts = known_contexts(contexts, &catalog, &splits);
-    let of_impressions = matches!(task.label, LabelRule::Impressions {});
-    let bayes_test = bayes.filter(|_| of_impressions).map(|_| bayes_test);
-    Ok(Dataset {
-        name,
-        interactions,
-        sessions: session_of,
-        catalog: Arc::new(catalog),
-        contexts,
-        splits,
-        user_ids,
-        item_ids,
-        known_items,
-        behaviour_names,
-        session: task.session,
-        ticks_per_second,
-        sha256,
-        split_sha256,
-        label: task.label,
-        card,
-        bayes_test,
-    })
-}
-
-/// A prediction on its way to a sample.
-#[derive(Clone, Copy)]
-struct Target {
-    user: u32,
-    item: u32,
-    time: i64,
-    label: f32,
-    part: Part,
-    /// Length of the history, where the set was published with it.
-    history: Option<u32>,
-    /// Row among the log's impressions, `u32::MAX` = none.
-    impression: u32,
-    bayes: Option<f64>,
-}
-
-impl Target {
-    /// Length of its history.
-    fn end(&self, x: &Interactions) -> u32 {
-        self.history.unwrap_or_else(|| x.before(self.user, self.time) as u32)
-    }
-}
-
-fn targets(
-    x: &Interactions,
-    impressions: Option<Vec<Impression>>,
-    published: Option<Vec<Published>>,
-    bayes: Option<&[f64]>,
-    rule: &LabelRule,
-) -> Result<Vec<Target>> {
-    let target = |user, item, time, label| Target {
-        user,
-        item,
-        time,
-        label,
-        part: Part::Train,
-        history: None,
-        impression: u32::MAX,
-        bayes: None,
-    };
-    let each = |label: &dyn Fn(usize) -> f32| -> Vec<Target> {
-        let users = (0..x.users() as u32).flat_map(|u| x.range(u).map(move |i| (u, i)));
-        users.map(|(user, i)| target(user, x.items()[i], x.times()[i], label(i))).collect()
-    };
-    match rule {
-        LabelRule::Impressions {} => {
-            let missing = || Error::config("task.label.from", "impressions", "this log has no impressions");
-            let shown = impressions.ok_or_else(missing)?;
-            let beyond = |(p, i): &(&Published, &Impression)| {
-                p.history.is_some_and(|history| history as usize > x.range(i.user).len())
-            };
-            if let Some((_, i)) = published.iter().flatten().zip(&shown).find(beyond) {
-                return Err(Error::too_few(
-                    format!("a published history of user {} is longer than what the user did", i.user),
-                    "is the store damaged? convert the source again",
-                ));
-            }
-            let with_row = |(row, i): (usize, &Impression)| Target {
-                part: published.as_ref().map_or(Part::Train, |p| p[row].part),
-                history: published.as_ref().and_then(|p| p[row].history),
-                impression: row as u32,
-                bayes: bayes.map(|b| b[row]),
-                ..target(i.user, i.item, i.time, i.label)
-            };
-            Ok(shown.iter().enumerate().map(with_row).collect())
-        }
-        LabelRule::Rating { at_least } => {
-            let ratings = x.ratings().ok_or_else(|| {
-                Error::config("task.label.from", "rating", "this log has no ratings or labels")
-            })?;
-            Ok(each(&|i| f32::from(ratings[i] >= *at_least)))
-        }
-        LabelRule::Negatives { .. } => Ok(each(&|_| 1.0)),
-    }
-}
-
-/// Gives each target its part. Returns the time of the first cut; `None` where the parts are the published ones.
-fn split(targets: &mut [Target], cuts: Cuts) -> Result<Option<i64>> {
-    let (valid, test) = match cuts {
-        Cuts::Published {} if targets.iter().all(|t| t.part == Part::Train) => {
-            return Err(Error::config(
-                "task.cuts.at",
-                "published",
-                "this log was not published with a split",
-            ));
-        }
-        Cuts::Published {} => return Ok(None),
-        Cuts::Time { valid, test } if valid < test => (valid, test),
-        Cuts::Quantile { valid, test }
-            if 0.0 < valid && valid < test && test < 1.0 && !targets.is_empty() =>
-        {
-            let mut times: Vec<i64> = targets.par_iter().map(|t| t.time).collect();
-            times.par_sort_unstable();
-            let at = |q: f64| times[((times.len() as f64 * q) as usize).min(times.len() - 1)];
-            (at(valid), at(test))
-        }
-        Cuts::Time { valid, test } => {
-            return Err(Error::config(
-                "task.cuts",
-                format!("{valid}, {test}"),
-                "valid must come before test",
-            ));
-        }
-        Cuts::Quantile { .. } if targets.is_empty() => {
-            return Err(Error::too_few("there is nothing to predict", "check task.label"));
-        }
-        Cuts::Quantile { valid, test } => {
-            let message = "valid must come before test, both inside (0, 1)";
-            return Err(Error::config("task.cuts", format!("{valid}, {test}"), message));
-        }
-    };
-    for t in targets {
-        t.part = match t.time {
-            time if time < valid => Part::Train,
-            time if time < test => Part::Valid,
-            _ => Part::Test,
-        };
-    }
-    Ok(Some(valid))
-}
-
-/// Of each event whether it belongs to the training part: it lies before the cut, or in the history of a training sample.
-fn training_events(x: &Interactions, targets: &[Target], cut: Option<i64>) -> Vec<bool> {
-    if let Some(cut) = cut {
-        return x.times().par_iter().map(|t| *t < cut).collect();
-    }
-    let mut ends = vec![0usize; x.users()];
-    for t in targets.iter().filter(|t| t.part == Part::Train) {
-        ends[t.user as usize] = ends[t.user as usize].max(t.end(x) as usize);
-    }
-    let of_user = |(user, end): (usize, &usize)| {
-        let end = *end;
-        (0..x.range(user as u32).len()).map(move |i| i < end)
-    };
-    ends.iter().enumerate().flat_map(of_user).collect()
-}
-
-/// Items that training does not have become the unknown item, unless they have a content vector. Returns which items are
-/// known, and the share of later targets that are not.
-fn forget_unseen(
-    x: &mut Interactions,
-    targets: &mut [Target],
-    catalog: &Catalog,
-    cut: Option<i64>,
-) -> (Vec<bool>, f64) {
-    // What has a vector is known by it, whether or not training met it.
-    let mut seen = match &catalog.content {
-        Some(content) => {
-            content.values.chunks(content.dim.max(1)).map(|v| v.iter().any(|x| *x != 0.0)).collect()
-        }
-        None => vec![false; catalog.items],
-    };
-    let training = training_events(x, targets, cut);
-    x.items().iter().zip(training).filter(|(_, t)| *t).for_each(|(i, _)| seen[*i as usize] = true);
-    targets.iter().filter(|t| t.part == Part::Train).for_each(|t| seen[t.item as usize] = true);
-    x.items.iter_mut().filter(|i| !seen[**i as usize]).for_each(|i| *i = 0);
-    let (mut later, mut unknown) = (0u64, 0u64);
-    for target in targets.iter_mut().filter(|t| t.part != Part::Train) {
-        later += 1;
-        if !seen[target.item as usize] {
-            unknown += 1;
-            target.item = 0;
-        }
-    }
-    (seen, if later == 0 { 0.0 } else { unknown as f64 / later as f64 })
-}
-
-/// Values of context that no training sample has become unknown.
-fn known_contexts(mut c: Contexts, catalog: &Catalog, splits: &Splits) -> Contexts {
-    let mut seen: Vec<Vec<bool>> = catalog.contexts.iter().map(|f| vec![false; f.count]).collect();
-    for s in &splits.train {
-        c.of(s.user, s.impression).zip(&mut seen).for_each(|(v, seen)| seen[v as usize] = true);
-    }
-    let forget = |values: &mut [u32], seen: &[Vec<bool>]| {
-        for (i, value) in values.iter_mut().enumerate() {
-            if !seen[i % seen.len()][*value as usize] {
-                *value = 0;
-            }
-        }
-    };
-    let (of_users, of_impressions) = seen.split_at(c.user_fields);
-    forget(&mut c.of_users, of_users);
-    forget(&mut c.of_impressions, of_impressions);
-    c
+    let (log, block) = UserBlock::take(log);
+    let mut plan = Plan::new(&block, &log, task)?;
+    let (mut users, mut tally) = plan.users(block, &log.user_ids)?;
+    plan.choose(users.splits.train.len() as u64, &mut tally.dropped)?;
+    plan.keep(&mut users.splits.train, 0);
+    let mut stats = Stats::default();
+    stats.add(&users);
+    let mut met = MetContexts::new(&log.catalog);
+    met.add(&users);
+    met.forget(&mut users.contexts);
+    let split_sha256 = users.splits.sha256();
+    plan.dataset(log, sha256, &stats, tally, users, split_sha256)
 }

@@ -1,12 +1,31 @@
 //! Events as they are read, in columns, and how they come into order.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::{Error, Event, Interactions, Result};
 
+/// Which events are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Keep {
+    /// All.
+    #[default]
+    All,
+    /// All, if there are no more than so many; else none, and they are counted by user.
+    AtMost(usize),
+    /// Those of some users, who have so many.
+    Of(Range<u32>, usize),
+}
+
 /// Events in any order, one column each: 17 bytes for an event without rating and session.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventColumns {
+    keep: Keep,
+    /// Events of each user, where they are too many to be kept.
+    counts: Option<Vec<u64>>,
+    /// Whether there was an event, kept or not.
+    any: bool,
     users: Vec<u32>,
     items: Vec<u32>,
     times: Vec<i64>,
@@ -17,7 +36,29 @@ pub(crate) struct EventColumns {
 }
 
 impl EventColumns {
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self { keep, ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, event: Event) {
+        self.any = true;
+        match &self.keep {
+            Keep::All => {}
+            Keep::Of(users, _) if users.contains(&event.user) => {}
+            Keep::Of(..) => return,
+            Keep::AtMost(most) => {
+                if self.counts.is_none() && self.users.len() == *most {
+                    let mut counts = Vec::new();
+                    self.users.iter().for_each(|user| *slot(&mut counts, *user as usize) += 1);
+                    *self =
+                        Self { keep: self.keep.clone(), counts: Some(counts), any: true, ..Self::default() };
+                }
+                if let Some(counts) = &mut self.counts {
+                    *slot(counts, event.user as usize) += 1;
+                    return;
+                }
+            }
+        }
         let Event { user, item, time, behaviour, rating, session } = event;
         self.users.push(user);
         self.items.push(item);
@@ -27,8 +68,29 @@ impl EventColumns {
         self.sessions.extend(session);
     }
 
+    /// Makes room for so many events without ratings and sessions, where the memory is there; columns that grow bit by bit
+    /// leave behind what they outgrew.
+    pub(crate) fn reserve(&mut self, events: usize) {
+        let most = match self.keep {
+            Keep::All => events,
+            Keep::AtMost(most) => events.min(most),
+            Keep::Of(_, most) => most,
+        };
+        let Self { users, items, times, behaviours, .. } = self;
+        let reserved = users.try_reserve_exact(most).and_then(|()| items.try_reserve_exact(most));
+        let reserved = reserved.and_then(|()| times.try_reserve_exact(most));
+        // It is no more than a good guess.
+        drop(reserved.and_then(|()| behaviours.try_reserve_exact(most)));
+    }
+
+    /// Whether there was no event at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        !self.any
+    }
+
+    /// Events of each user up to the last that has any, where they were too many to be kept.
+    pub(crate) fn counts(&mut self) -> Option<Vec<u64>> {
+        self.counts.take()
     }
 
     /// Puts the events side by side by user and time; ties keep their order. Events that lie so already are not moved.
@@ -37,7 +99,7 @@ impl EventColumns {
     /// [`Error::TooFew`] if an event names a user beyond `users`, only some events have a rating or session, or there are
     /// more than 2^32 of them.
     pub(crate) fn sort(self, users: usize) -> Result<Interactions> {
-        let Self { users: of, items, times, behaviours, ratings, sessions } = self;
+        let Self { users: of, items, times, behaviours, ratings, sessions, .. } = self;
         let n = of.len();
         if let Some(user) = of.iter().find(|u| **u as usize >= users) {
             return Err(Error::too_few(format!("user {user} of {users}"), "users are numbered from 0"));
@@ -94,6 +156,14 @@ impl EventColumns {
             offsets,
         })
     }
+}
+
+/// The place `at` of a column that grows.
+pub(crate) fn slot<T: Clone + Default>(column: &mut Vec<T>, at: usize) -> &mut T {
+    if column.len() <= at {
+        column.resize(at + 1, T::default());
+    }
+    &mut column[at]
 }
 
 fn taken<T: Copy + Send + Sync>(column: Vec<T>, order: &[u32]) -> Vec<T> {

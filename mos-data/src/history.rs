@@ -135,7 +135,7 @@ impl Vocabulary {
     }
 }
 
-impl Dataset {
+impl<U> Dataset<U> {
     /// How this data set reads histories of at most `max_length` behaviours.
     pub fn history_rule(&self, max_length: usize) -> HistoryRule {
         HistoryRule { session: self.session, ticks_per_second: self.ticks_per_second, max_length }

@@ -136,8 +136,8 @@ impl Interactions {
         self.times[self.range(user)].partition_point(|t| *t < time)
     }
 
-    /// Share of neighbouring events of one user with equal times: their order is unknowable.
-    pub fn tie_rate(&self) -> f64 {
+    /// Neighbouring events of one user, and those of them with equal times: their order is unknowable.
+    pub(crate) fn ties(&self) -> (u64, u64) {
         let (mut pairs, mut ties) = (0u64, 0u64);
         for user in self.offsets.windows(2) {
             for pair in self.times[user[0]..user[1]].windows(2) {
@@ -145,6 +145,6 @@ impl Interactions {
                 ties += u64::from(pair[0] == pair[1]);
             }
         }
-        if pairs == 0 { 0.0 } else { ties as f64 / pairs as f64 }
+        (pairs, ties)
     }
 }

@@ -86,12 +86,7 @@ impl Log {
     pub fn sha256(&self) -> String {
         let mut h = LogHash::default();
         h.interactions(&self.interactions);
-        h.impressions(self.impressions.as_deref().unwrap_or_default());
-        h.published(self.published.as_deref().unwrap_or_default());
-        h.catalog(&self.catalog);
-        let contexts = self.contexts.of_users.iter().chain(&self.contexts.of_impressions);
-        h.numbers(contexts.map(|v| v.to_le_bytes()));
-        h.texts(self.user_ids.iter().chain(&self.item_ids).chain(&self.behaviour_names));
+        h.rest(self);
         h.finish()
     }
 }
@@ -126,6 +121,16 @@ impl LogHash {
         self.numbers(x.behaviours().iter().map(|v| [*v]));
         self.numbers(x.ratings().into_iter().flatten().map(|v| v.to_le_bytes()));
         self.numbers(x.given_sessions().into_iter().flatten().map(|v| v.to_le_bytes()));
+    }
+
+    /// All that follows the behaviours of a log.
+    pub(crate) fn rest(&mut self, log: &Log) {
+        self.impressions(log.impressions.as_deref().unwrap_or_default());
+        self.published(log.published.as_deref().unwrap_or_default());
+        self.catalog(&log.catalog);
+        let contexts = log.contexts.of_users.iter().chain(&log.contexts.of_impressions);
+        self.numbers(contexts.map(|v| v.to_le_bytes()));
+        self.texts(log.user_ids.iter().chain(&log.item_ids).chain(&log.behaviour_names));
     }
 
     pub(crate) fn impressions(&mut self, all: &[Impression]) {

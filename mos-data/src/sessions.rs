@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Log, Result};
+use crate::{Error, Interactions, Log, Result};
 
 /// How a user's events fall into sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,32 +38,36 @@ impl Sessionizer {
 /// # Errors
 /// [`Error::Config`] for [`Sessionizer::Given`] on a log without sessions, and for sizes below 1.
 pub fn sessions(log: &Log, by: &Sessionizer) -> Result<Vec<u32>> {
-    let x = &log.interactions;
-    let given = x.given_sessions();
-    match by {
-        Sessionizer::Given {} if given.is_none() => {
-            return Err(Error::config("session.by", "given", "this log has no sessions of its own"));
-        }
-        Sessionizer::Fixed { events: 0 } => {
-            return Err(Error::config("session.events", 0, "must be at least 1"));
-        }
-        Sessionizer::Gap { seconds: ..=0 } => {
-            return Err(Error::config("session.seconds", 0, "must be at least 1"));
-        }
-        Sessionizer::Day { utc_offset_hours: h } if !(-24..=24).contains(h) => {
-            return Err(Error::config("session.utc_offset_hours", h, "must lie between -24 and 24"));
-        }
-        _ => {}
-    }
-    let of_user = |user: u32| {
-        let range = x.range(user);
-        let given = given.map(|g| &g[range.clone()]);
-        by.number(&x.times()[range], given, log.ticks_per_second)
-    };
-    Ok((0..x.users() as u32).into_par_iter().flat_map_iter(of_user).collect())
+    by.check(log.interactions.given_sessions().is_some())?;
+    Ok(by.of_users(&log.interactions, log.ticks_per_second))
 }
 
 impl Sessionizer {
+    /// Refuses what cannot be; `given` = whether the log has sessions of its own.
+    pub(crate) fn check(&self, given: bool) -> Result<()> {
+        match self {
+            Self::Given {} if !given => {
+                Err(Error::config("session.by", "given", "this log has no sessions of its own"))
+            }
+            Self::Fixed { events: 0 } => Err(Error::config("session.events", 0, "must be at least 1")),
+            Self::Gap { seconds: ..=0 } => Err(Error::config("session.seconds", 0, "must be at least 1")),
+            Self::Day { utc_offset_hours: h } if !(-24..=24).contains(h) => {
+                Err(Error::config("session.utc_offset_hours", h, "must lie between -24 and 24"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Session number of each event, from 0 within each user.
+    pub(crate) fn of_users(&self, x: &Interactions, ticks_per_second: i64) -> Vec<u32> {
+        let of_user = |user: u32| {
+            let range = x.range(user);
+            let given = x.given_sessions().map(|g| &g[range.clone()]);
+            self.number(&x.times()[range], given, ticks_per_second)
+        };
+        (0..x.users() as u32).into_par_iter().flat_map_iter(of_user).collect()
+    }
+
     /// Session number of each event of one user, from 0; `given` = those of the log, which [`Sessionizer::Given`] needs.
     pub(crate) fn number(&self, times: &[i64], given: Option<&[u64]>, ticks_per_second: i64) -> Vec<u32> {
         let tick = ticks_per_second;

@@ -98,7 +98,7 @@ impl Vocabulary {
     }
 }
 
-impl Dataset {
+impl<U> Dataset<U> {
     /// What the raw ids of this data set are to a model that was trained on it: items that training never saw are unknown
     /// (unless their content is known).
     ///

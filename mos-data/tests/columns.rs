@@ -295,11 +295,12 @@ fn the_longctr_form_keeps_lists_parts_and_lengths() {
         }
         let task = Source::new(source, None).task().unwrap();
         let data = prepare(log, &task).unwrap();
-        let ends = [&data.splits.train, &data.splits.valid, &data.splits.test].map(|part| {
-            let mut ends: Vec<u32> = part.iter().map(|s| s.end).collect();
-            ends.sort_unstable();
-            ends
-        });
+        let ends =
+            [&data.users.splits.train, &data.users.splits.valid, &data.users.splits.test].map(|part| {
+                let mut ends: Vec<u32> = part.iter().map(|s| s.end).collect();
+                ends.sort_unstable();
+                ends
+            });
         assert_eq!(ends, [vec![0, 1, 2], vec![1, 3, 3], vec![2, 4, 4]]);
     }
 }

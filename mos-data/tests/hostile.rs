@@ -40,7 +40,7 @@ fn try_to_prepare(log: Log) {
         let cuts = Cuts::Quantile { valid: 0.5, test: 0.8 };
         let task = TaskConfig { label, session, cuts, min_history: 0, max_train: Some(9), seed: 1 };
         if let Ok(data) = prepare(log.clone(), &task) {
-            let batch = data.batch(&data.splits.test, 3);
+            let batch = data.users.batch(&data.users.splits.test, 3);
             assert_eq!(batch.offsets.len(), batch.len() + 1);
             assert!(data.card.to_string().contains("users"));
         }

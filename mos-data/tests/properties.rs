@@ -47,7 +47,7 @@ fn task(label: LabelRule) -> TaskConfig {
 }
 
 fn parts(data: &Dataset) -> [&[mos_data::Sample]; 3] {
-    [&data.splits.train, &data.splits.valid, &data.splits.test]
+    [&data.users.splits.train, &data.users.splits.valid, &data.users.splits.test]
 }
 
 fn rows() -> impl Strategy<Value = Vec<(u32, u32, i64)>> {
@@ -67,7 +67,7 @@ proptest! {
             prop_assert!(latest(train) < earliest(valid) && latest(valid) < earliest(test));
             let seen: HashSet<u32> = rows.iter().filter(|r| r.2 < earliest(valid)).map(|r| r.1 + 1).collect();
             for sample in parts(&data).concat() {
-                let times = &data.interactions.times()[data.interactions.range(sample.user)];
+                let times = &data.users.interactions.times()[data.users.interactions.range(sample.user)];
                 prop_assert!(times[..sample.end as usize].iter().all(|t| *t < sample.time));
                 prop_assert!(times[sample.end as usize..].iter().all(|t| *t >= sample.time));
                 prop_assert!(sample.item == 0 || seen.contains(&sample.item), "an item of the future has a row");
@@ -91,7 +91,7 @@ proptest! {
         let task = task(LabelRule::Negatives { per_positive: 1, exponent: 1.0, novel: true });
         let Ok(data) = prepare(log(&rows), &task) else { return Ok(()) };
         for sample in parts(&data).concat() {
-            let history = &data.interactions.items()[data.interactions.range(sample.user)][..sample.end as usize];
+            let history = &data.users.interactions.items()[data.users.interactions.range(sample.user)][..sample.end as usize];
             prop_assert!(!history.contains(&sample.item));
         }
     }
@@ -99,9 +99,9 @@ proptest! {
     #[test]
     fn batches_hold_the_most_recent_behaviours(rows in rows(), most in 1usize..12, pieces in 1usize..6) {
         let Ok(data) = prepare(log(&rows), &task(LabelRule::Rating { at_least: 4.0 })) else { return Ok(()) };
-        let batch = data.batch(&data.splits.train, most);
-        for (b, sample) in data.splits.train.iter().enumerate() {
-            let all = &data.interactions.items()[data.interactions.range(sample.user)][..sample.end as usize];
+        let batch = data.users.batch(&data.users.splits.train, most);
+        for (b, sample) in data.users.splits.train.iter().enumerate() {
+            let all = &data.users.interactions.items()[data.users.interactions.range(sample.user)][..sample.end as usize];
             let wanted = &all[all.len() - all.len().min(most)..];
             prop_assert_eq!(&batch.items[batch.offsets[b]..batch.offsets[b + 1]], wanted);
         }
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn an_epoch_reads_every_sample_once(n in 0usize..500, seed in 0u64..9) {
-        let mut order = shuffled_order(n, seed, 1);
+        let mut order = shuffled_order(n, seed, 1, 0);
         order.sort_unstable();
         prop_assert!(order.iter().enumerate().all(|(i, o)| i as u32 == *o) && order.len() == n);
     }
@@ -152,12 +152,13 @@ fn milliseconds() -> Log {
 #[test]
 fn a_batch_has_seconds_whatever_the_unit_of_the_log() {
     let data = prepare(milliseconds(), &task(LabelRule::Rating { at_least: 3.0 })).unwrap();
-    let samples = &data.splits.test[..5];
-    let batch = data.batch(samples, 3);
+    let samples = &data.users.splits.test[..5];
+    let batch = data.users.batch(samples, 3);
     assert_eq!(batch.target_times, samples.iter().map(|s| s.time / 1000).collect::<Vec<_>>());
     for (sample, borders) in samples.iter().zip(batch.offsets.windows(2)) {
-        let end = data.interactions.range(sample.user).start + sample.end as usize;
-        let wanted: Vec<i64> = data.interactions.times()[end - 3..end].iter().map(|t| t / 1000).collect();
+        let end = data.users.interactions.range(sample.user).start + sample.end as usize;
+        let wanted: Vec<i64> =
+            data.users.interactions.times()[end - 3..end].iter().map(|t| t / 1000).collect();
         assert_eq!(batch.times[borders[0]..borders[1]], wanted);
     }
 }
@@ -173,12 +174,32 @@ fn a_content_vector_makes_no_item_a_positive_that_no_negative_can_be() {
     let with_content = Log { catalog: Catalog { content, ..plain.catalog.clone() }, ..log(&rows) };
     let rule = task(LabelRule::Negatives { per_positive: 2, exponent: 0.0, novel: false });
     let [plain, known] = [plain, with_content].map(|log| prepare(log, &rule).unwrap());
-    let seen = known.seen_in_training();
+    let seen = known.users.seen_in_training(known.catalog.items);
     for part in parts(&known) {
         assert!(part.iter().all(|s| seen[s.item as usize]), "a positive that training never saw");
     }
     assert_eq!(known.card.dropped, plain.card.dropped);
     assert!(known.card.dropped.keys().any(|why| why.contains("training never saw")));
+}
+
+#[test]
+fn a_task_is_the_same_on_any_number_of_threads() {
+    let generator =
+        mos_data::sources::synthetic::SyntheticConfig { users: 50, events: 80, ..Default::default() };
+    for label in [
+        LabelRule::Impressions {},
+        LabelRule::Negatives { per_positive: 3, exponent: 0.75, novel: false },
+        LabelRule::Negatives { per_positive: 1, exponent: 0.0, novel: true },
+    ] {
+        for session in [Sessionizer::Given {}, Sessionizer::Gap { seconds: 4000 }] {
+            let task = TaskConfig { label, session, max_train: Some(300), ..generator.task() };
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| format!("{:?}", prepare(generator.generate().unwrap(), &task).unwrap()))
+            };
+            assert!(on(1) == on(3), "{label:?}, {session:?}");
+        }
+    }
 }
 
 #[test]
@@ -190,5 +211,5 @@ fn true_probabilities_go_with_impressions_alone() {
     };
     assert!(prepare(generator.generate().unwrap(), &sampled).unwrap().bayes_test.is_none());
     let shown = prepare(generator.generate().unwrap(), &generator.task()).unwrap();
-    assert_eq!(shown.bayes_test.map(|b| b.len()), Some(shown.splits.test.len()));
+    assert_eq!(shown.bayes_test.map(|b| b.len()), Some(shown.users.splits.test.len()));
 }

@@ -451,7 +451,7 @@ fn recbole() {
     assert_eq!(log.contexts.of_impressions, [1, 2, 1, 2, 1, 1, 1]);
     let mut task = source("recbole", folder.path()).task().unwrap();
     (task.label, task.cuts) = (LabelRule::Impressions {}, Cuts::Published {});
-    assert_eq!(prepare(log, &task).unwrap().splits.test.len(), 2);
+    assert_eq!(prepare(log, &task).unwrap().users.splits.test.len(), 2);
 
     for (header, wanted) in [
         ("user_id,item_id,timestamp", "\"user_id,item_id,timestamp\" in the first line has no type"),
@@ -526,7 +526,7 @@ fn real_samples_have_their_known_counts() {
     let counts = |name: &str, set: &str| {
         let source = source(name, &samples(set)?);
         let log = source.load().unwrap();
-        assert!(!prepare(log.clone(), &source.task().unwrap()).unwrap().splits.test.is_empty());
+        assert!(!prepare(log.clone(), &source.task().unwrap()).unwrap().users.splits.test.is_empty());
         let x = &log.interactions;
         Some((log.name.clone(), x.users(), log.catalog.items - 1, x.len(), log))
     };

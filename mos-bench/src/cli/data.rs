@@ -120,7 +120,7 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Fetch(args) => fetch::work(args),
         DataCommand::Card { source, json } => {
             let source = source.source()?;
-            let card = prepare(source.load()?, &source.task()?)?.card;
+            let card = source.feed(&source.task()?)?.0.card;
             if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
         }
         DataCommand::Check { source, all } => {
@@ -140,8 +140,7 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         }
         DataCommand::Convert { source, out } => {
             Store::check_new(&out)?;
-            let source = source.source()?;
-            Store::create(&source.load()?, &source.task()?, &out)?;
+            source.source()?.convert(&out)?;
             say_store(&out)
         }
         DataCommand::Synth(SynthArgs { out, users, events, seed, no_hopping }) => {

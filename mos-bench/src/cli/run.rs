@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use mos_baselines::Registry;
 use mos_data::{
-    Dataset,
+    Dataset, Error, Feed,
     hopping::{HoppingConfig, Study, study},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     export::Format,
     folder::{Folder, finish_writing},
     report::{self, RunFiles},
-    results::Results,
+    results::{Results, RunRecord},
     shard::Shard,
     tables, tune,
 };
@@ -164,7 +164,12 @@ pub(super) fn on_interrupt(message: String) -> anyhow::Result<()> {
 }
 
 /// Reads the log, looks for session hopping in it, and makes it into samples.
-pub(super) fn load(experiment: &Experiment) -> anyhow::Result<(Hopping, Dataset, HeldOut)> {
+pub(super) fn load(experiment: &Experiment) -> anyhow::Result<(Hopping, Dataset<Feed>, HeldOut)> {
+    if experiment.data.is_streamed()? {
+        let (data, held_out) = experiment.load()?;
+        let (what, hint) = ("the log is streamed".into(), "mos-bench data hopping reads all of it".into());
+        return Ok((Err(Error::TooFew { what, hint }), data, held_out));
+    }
     let log = experiment.data.load()?;
     let hopping = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session));
     let (data, held_out) = experiment.prepare(log)?;
@@ -174,7 +179,7 @@ pub(super) fn load(experiment: &Experiment) -> anyhow::Result<(Hopping, Dataset,
 /// Writes what is known before training.
 pub(super) fn describe(
     folder: &Folder,
-    data: &Dataset,
+    data: &Dataset<Feed>,
     hopping: &Hopping,
     output: Output,
 ) -> anyhow::Result<()> {
@@ -205,8 +210,9 @@ pub(super) fn conclude(
     folder.write("report.html", report::page(&[RunFiles::read(folder.path())?]).as_bytes())?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let place = folder.path().display();
+    let waiting = RunRecord::waiting(results.cells.iter().flat_map(|cell| &cell.runs));
     let closing = format!(
-        "{place} in {minutes:.1} minutes (results.json, metrics.jsonl, tables.md, card.json, test.csv, config.toml)\n\
+        "{place} in {minutes:.1} minutes, {waiting} (results.json, metrics.jsonl, tables.md, card.json, test.csv, config.toml)\n\
          report: {}\n",
         folder.path().join("report.html").display()
     );

@@ -11,6 +11,7 @@ use crate::{
     config::Experiment,
     model_folder,
     progress::Progress,
+    results::RunRecord,
     train::{Trial, View},
 };
 
@@ -66,12 +67,14 @@ pub(super) fn work(args: &TrainArgs, registry: &Registry) -> anyhow::Result<()> 
     let (record, _) = trial.test(fitted, &held_out)?;
     let figure = |name: &str, value: Option<f64>| value.map_or(String::new(), |x| format!(", {name} {x:.4}"));
     say(&format!(
-        "{}: {} x {}, seed {}{}{}\n",
+        "{}: {} x {}, seed {}{}{}; {:.0} s, {}\n",
         args.out.display(),
         args.encoder,
         args.mixture,
         record.seed,
         figure("test AUC", record.auc),
-        figure("gAUC", record.gauc)
+        figure("gAUC", record.gauc),
+        record.seconds,
+        RunRecord::waiting([&record])
     ))
 }

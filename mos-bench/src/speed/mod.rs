@@ -4,7 +4,7 @@ mod log;
 mod peer;
 mod tables;
 
-use std::{borrow::Cow, time::Instant};
+use std::time::Instant;
 
 use anyhow::bail;
 use mos_baselines::Registry;
@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     config::{Experiment, Row},
-    train::{Trial, View, per_sample},
+    train::per_sample,
 };
 
 /// Rows and columns of the matrices whose product is the ceiling.
@@ -186,13 +186,12 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
     let Some(Row { spec, experiment: mut own, .. }) = one.rows()?.pop() else { bail!("no row to measure") };
     own.to_mut().batch = case.batch;
     let data = log::data(case)?;
-    let trial = Trial { experiment: Cow::Borrowed(&*own), registry, data: &data, spec, view: View::Full };
-    let mut model = trial.model(0)?;
-    let samples = &data.splits.train[..case.batch.min(data.splits.train.len())];
+    let mut model = CtrModel::new(&own.model, &data.catalog, 0, |builder| registry.build(builder, &spec))?;
+    let samples = &data.users.splits.train[..case.batch.min(data.users.splits.train.len())];
     // Epochs of one step: whatever waits for a part of an epoch has begun after the first, which is not timed.
     let step = |model: &mut CtrModel| -> mos_core::Result<f64> {
         let started = Instant::now();
-        let batch = trial.batch(samples);
+        let batch = data.users.batch(samples, own.max_length);
         let data = started.elapsed().as_secs_f64();
         model.train_step(&batch, &own.train, 1000, 1)?;
         Ok(data)
@@ -209,7 +208,7 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
     };
     let train_ms = timed(&mut || step(&mut model).map(drop))?;
     model.prepare_scoring();
-    let batch = trial.batch(samples);
+    let batch = data.users.batch(samples, own.max_length);
     let macs = per_sample(model.score_counted(&batch)?.1, batch.len()).total();
     let score_ms = timed(&mut || model.score(&batch).map(drop))?;
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;

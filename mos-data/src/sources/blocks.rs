@@ -19,6 +19,8 @@ const BLOCK: usize = 1 << 18;
 
 /// What a block holds.
 pub(super) enum Rows<'a, B> {
+    /// None yet; so many are likely to come, as the size of the file and its first lines say.
+    Expected(usize),
     /// All of its rows.
     Parsed(B),
     /// One row of a block that could not be parsed as a whole.
@@ -50,12 +52,17 @@ fn each_block_of<B: Send>(
     // A check sees every row with its place.
     let checking = reading.watch.is_some();
     let parse = &|text: &[u8]| if checking { None } else { parse(text) };
-    let (mut lines, mut empty) = (0, true);
+    let (mut lines, mut empty, mut size) = (0, true, file.plain_size());
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
         scope.spawn(move || blocks.send(&sender, parse));
         for group in receiver {
             let group: Vec<Block<B>> = group.map_err(|e| unreadable(&file.path, lines + 1, e))?;
+            let bytes: usize = group.iter().map(|block| block.text.len()).sum();
+            if let Some(size) = size.take().filter(|_| bytes > 0) {
+                let newlines: u64 = group.iter().map(|block| block.newlines).sum();
+                take(Rows::Expected((size as f64 * newlines as f64 / bytes as f64 * 1.02) as usize + 1))?;
+            }
             for Block { text, newlines, parsed } in group {
                 empty = empty && text.iter().all(|b| b"\r\n".contains(b));
                 match parsed {
@@ -100,8 +107,10 @@ impl Blocks {
             if texts.is_empty() {
                 break;
             }
+            // Few enough together that a byte counts them.
+            let newlines = |some: &[u8]| some.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>();
             let block = |text: Vec<u8>| Block {
-                newlines: text.iter().map(|b| u64::from(*b == b'\n')).sum(),
+                newlines: text.chunks(255).map(|some| u64::from(newlines(some))).sum(),
                 parsed: parse(&text),
                 text,
             };
@@ -168,6 +177,7 @@ mod tests {
             let mut found = Vec::new();
             let read = each_block_of(size, &file, layout, &reading, numbers, |rows| {
                 match rows {
+                    Rows::Expected(some) => assert!((1..=50).contains(&some), "{some} of {}", lines.len()),
                     Rows::Parsed(all) => found.extend(all.iter().map(u64::to_string)),
                     Rows::Text(row) => {
                         let place = row.fail(0, "", "").to_string();

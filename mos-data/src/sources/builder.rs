@@ -4,16 +4,22 @@ use std::{cell::RefCell, collections::BTreeMap, hash::BuildHasher as _, rc::Rc};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 
-use super::{reading::Reading, watch::Watch};
+use super::{
+    reading::{Counts, Reading},
+    watch::Watch,
+};
 use crate::{
     Catalog, Content, ContextField, Contexts, Error, Event, FeatureValues, Impression, ItemFeature, Log,
-    Published, Result, events::EventColumns,
+    Published, Result,
+    events::{EventColumns, slot},
 };
 
 /// Numbers for raw ids, in order of first occurrence. An id that is a plain number is found by its value.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     plain: HashMap<u64, u32>,
+    /// The one that was asked for last: rows of a user lie together in most files.
+    last: Option<(u64, u32)>,
     /// Numbers of all other ids, found by their names.
     others: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -45,11 +51,16 @@ impl Ids {
 
     /// The same for an id whose text is that of a number.
     pub(super) fn number_plain(&mut self, id: u64) -> u32 {
+        match self.last {
+            Some((last, number)) if last == id => return number,
+            _ => {}
+        }
         let n = self.names.len() as u32;
         let number = *self.plain.entry(id).or_insert(n);
         if number == n {
             self.names.push(id.to_string());
         }
+        self.last = Some((id, number));
         number
     }
 
@@ -69,11 +80,23 @@ impl Ids {
 
 /// The value of digits that are just how it is written: no sign, no zero in front, not too long.
 pub(super) fn plain_number(text: &[u8]) -> Option<u64> {
-    let canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.len() < 20;
-    if !canonical {
-        return None;
+    leading_number(text).and_then(|(number, rest)| rest.is_empty().then_some(number))
+}
+
+/// The same of the digits in front, and what follows them.
+pub(super) fn leading_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut number, mut digits) = (0u64, 0);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        // What is too long for the type is refused below.
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        digits += 1;
     }
-    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
+    let canonical = matches!(text, [b'1'..=b'9', ..]) || (digits == 1 && text[0] == b'0');
+    (canonical && digits < 20).then(|| (number, &text[digits..]))
 }
 
 /// An attribute of items under way.
@@ -91,14 +114,6 @@ struct Field {
     name: String,
     values: Ids,
     rows: Vec<u32>,
-}
-
-/// The place `at` of a column that grows.
-fn slot<T: Clone + Default>(column: &mut Vec<T>, at: usize) -> &mut T {
-    if column.len() <= at {
-        column.resize(at + 1, T::default());
-    }
-    &mut column[at]
 }
 
 /// The number of a field, which is declared once for each name.
@@ -127,16 +142,19 @@ pub(super) struct LogBuilder {
     of_item: Vec<u32>,
     dropped: BTreeMap<String, u64>,
     watch: Option<Rc<RefCell<Watch>>>,
+    /// Where the number of each user's events goes, if they are too many.
+    counts: Counts,
 }
 
 impl LogBuilder {
     pub(super) fn new(reading: &Reading) -> Self {
         Self {
             watch: reading.watch.clone(),
+            counts: reading.counts.clone(),
             users: Ids::default(),
             items: Ids::from_one(),
             behaviours: Ids::from_one(),
-            events: EventColumns::default(),
+            events: EventColumns::new(reading.keep.clone()),
             impressions: None,
             published: None,
             attributes: Vec::new(),
@@ -147,6 +165,11 @@ impl LogBuilder {
             of_item: vec![0],
             dropped: BTreeMap::new(),
         }
+    }
+
+    /// Makes room for this many behaviours.
+    pub(super) fn expect(&mut self, behaviours: usize) {
+        self.events.reserve(behaviours);
     }
 
     /// Takes in a behaviour.
@@ -289,6 +312,7 @@ impl LogBuilder {
                 "at most 255: is this the behaviour column?",
             ));
         }
+        self.counts.replace(self.events.counts());
         let items = self.items.len();
         self.of_item.resize(items, 0);
         if let Some(content) = &mut self.content {

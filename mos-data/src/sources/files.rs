@@ -248,6 +248,14 @@ impl Member {
         Ok(out)
     }
 
+    /// Its size, where that is known without unpacking and true whatever a header says.
+    pub fn plain_size(&self) -> Option<u64> {
+        let path = self.on_disk()?;
+        let mut start = [0; 2];
+        File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+        (start != [0x1f, 0x8b]).then(|| std::fs::metadata(path).ok())?.map(|file| file.len())
+    }
+
     /// The file itself, where it is one of its own on disk and can be read in any order.
     pub fn on_disk(&self) -> Option<&Path> {
         match &self.place {

@@ -7,6 +7,7 @@ mod amazon;
 mod blocks;
 mod builder;
 mod columns;
+mod convert;
 mod csv;
 mod dates;
 mod diginetica;
@@ -53,7 +54,10 @@ pub use files::{Files, Member};
 pub use reading::Reading;
 pub use watch::Note;
 
-use crate::{Cuts, Error, LabelRule, Log, Result, Sessionizer, TaskConfig, nearest_name};
+use crate::{
+    Cuts, Dataset, Error, Feed, LabelRule, Log, Result, Sample, Sessionizer, Store, TaskConfig, events::Keep,
+    feed::Stream, nearest_name, prepare,
+};
 
 /// A published layout: its options, how it is read, and the prediction task that goes with it.
 pub trait Format: Default + Serialize + DeserializeOwned {
@@ -76,7 +80,12 @@ pub trait Format: Default + Serialize + DeserializeOwned {
         Ok(task(LabelRule::SAMPLED, Sessionizer::HALF_HOUR))
     }
 
-    /// The same for a format that says it where the data is.
+    /// Blocks of a window, where users are to be read from disk again and again instead of being in memory.
+    fn window(&self) -> Option<usize> {
+        None
+    }
+
+    /// The same as [`Self::task`] for a format that says it where the data is.
     ///
     /// # Errors
     /// Options or files that cannot be read.
@@ -123,6 +132,9 @@ pub struct Checked {
 /// Options, path and, for a check, the number of tolerated errors to the log and what was found.
 type Load = fn(&Value, Option<&Path>, Option<usize>) -> Result<Checked>;
 
+/// Options, path and behaviours that are kept to the log and, where these are too many, their number for each user.
+type Part = fn(&Value, &Path, Keep) -> Result<(Log, Option<Vec<u64>>)>;
+
 /// A known format.
 #[derive(Clone, Copy)]
 pub struct Known {
@@ -131,7 +143,9 @@ pub struct Known {
     /// What it is.
     pub line: &'static str,
     load: Load,
+    part: Part,
     task: fn(&Value, Option<&Path>) -> Result<TaskConfig>,
+    window: fn(&Value) -> Result<Option<usize>>,
     complete: fn(&Value) -> Result<Value>,
 }
 
@@ -193,7 +207,13 @@ impl Known {
                     Err(_) => Err(Error::Rows(errors)),
                 }
             },
+            part: |value, path, keep| {
+                let reading = Reading::of(path, keep)?;
+                let log = options::<F>(F::NAME, value)?.read(&reading)?;
+                Ok((log, reading.counts.take()))
+            },
             task: |value, path| options::<F>(F::NAME, value)?.task_at(path),
+            window: |value| Ok(options::<F>(F::NAME, value)?.window()),
             complete: |value| complete::<F>(F::NAME, value),
         }
     }
@@ -212,7 +232,11 @@ impl Known {
                     Ok(Checked { log, errors: Vec::new(), notes: Vec::new() })
                 }
             },
+            part: |value, _, _| {
+                Ok((options::<Synthetic>(Synthetic::NAME, value)?.generator.generate()?, None))
+            },
             task: |value, _| Ok(options::<Synthetic>(Synthetic::NAME, value)?.generator.task()),
+            window: |_| Ok(None),
             complete: |value| complete::<Synthetic>(Synthetic::NAME, value),
         }
     }
@@ -271,6 +295,28 @@ impl Source {
     fn read(&self, check: Option<usize>) -> Result<Checked> {
         let (known, options) = self.known()?;
         (known.load)(&options, self.path.as_deref(), check)
+    }
+
+    /// Whether users are read from disk again and again instead of being in memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a source or option that does not exist.
+    pub fn is_streamed(&self) -> Result<bool> {
+        let (known, options) = self.known()?;
+        Ok((known.window)(&options)?.is_some())
+    }
+
+    /// Prepares a task, in memory or, for a store that is to be streamed, on disk. The second value is the test samples, which a
+    /// training does not get.
+    ///
+    /// # Errors
+    /// Those of the source and of [`prepare`].
+    pub fn feed(&self, task: &TaskConfig) -> Result<(Dataset<Feed>, Vec<Sample>)> {
+        let (known, options) = self.known()?;
+        match ((known.window)(&options)?, &self.path) {
+            (Some(window), Some(path)) => Stream::prepare(Store::open(path)?, task, window),
+            _ => Ok(prepare(self.load()?, task)?.into_feed()),
+        }
     }
 
     /// The prediction task that goes with the source, where nothing else is asked for.

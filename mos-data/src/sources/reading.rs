@@ -10,7 +10,10 @@ use super::{
     files::Files,
     watch::{Note, Watch},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, events::Keep};
+
+/// Events of each user, once they are too many to be kept.
+pub(super) type Counts = Rc<RefCell<Option<Vec<u64>>>>;
 
 /// What a source reads from.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub struct Reading {
     most: usize,
     /// Sees every row, where the log is read for a check.
     pub(super) watch: Option<Rc<RefCell<Watch>>>,
+    /// Which behaviours are kept.
+    pub(super) keep: Keep,
+    pub(super) counts: Counts,
 }
 
 impl Reading {
@@ -30,7 +36,8 @@ impl Reading {
     /// # Errors
     /// [`Error::File`] for a path that cannot be read.
     pub fn strict(path: &Path) -> Result<Self> {
-        Ok(Self { files: Files::open(path)?, found: RefCell::default(), most: 0, watch: None })
+        let (found, keep, counts) = (RefCell::default(), Keep::All, Counts::default());
+        Ok(Self { files: Files::open(path)?, found, most: 0, watch: None, keep, counts })
     }
 
     /// Leaves out up to `most` rows that cannot be read, keeps their errors, and looks for what is seldom meant.
@@ -39,6 +46,11 @@ impl Reading {
     /// [`Error::File`] for a path that cannot be read.
     pub fn checking(path: &Path, most: usize) -> Result<Self> {
         Ok(Self { most, watch: Some(Rc::default()), ..Self::strict(path)? })
+    }
+
+    /// The first row that cannot be read ends it; of behaviours some are kept.
+    pub(super) fn of(path: &Path, keep: Keep) -> Result<Self> {
+        Ok(Self { keep, ..Self::strict(path)? })
     }
 
     /// Passes a result on; an error within what is tolerated is kept, and `None` says to leave the row out.

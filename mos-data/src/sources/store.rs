@@ -8,9 +8,20 @@ use super::{Format, Reading};
 use crate::{Error, Log, Result, Store, TaskConfig};
 
 /// A store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Stored {}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Stored {
+    /// Train on it without having it in memory: users are read from disk in every epoch.
+    stream: bool,
+    /// Blocks among which the samples of a streamed epoch are shuffled.
+    window: usize,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self { stream: false, window: 8 }
+    }
+}
 
 impl Format for Stored {
     const NAME: &'static str = "store";
@@ -18,6 +29,10 @@ impl Format for Stored {
 
     fn read(&self, reading: &Reading) -> Result<Log> {
         Store::open(reading.files.root())?.log()
+    }
+
+    fn window(&self) -> Option<usize> {
+        self.stream.then_some(self.window)
     }
 
     fn task_at(&self, path: Option<&Path>) -> Result<TaskConfig> {

@@ -19,7 +19,7 @@ use crate::{
     TaskConfig, UserBlock,
     events::EventColumns,
     rng,
-    store::{BLOCK, StoreWriter, Whole},
+    store::{BLOCK, HashOf, StoreWriter, Whole},
 };
 
 /// Themes, sub-topics of a theme, items of a sub-topic, width of content vectors.
@@ -190,7 +190,7 @@ impl SyntheticConfig {
             of_users: &[],
             impressions: true,
         };
-        writer.finish(&whole, None)
+        writer.finish(&whole, HashOf::Columns)
     }
 
     fn name(&self) -> String {
@@ -383,13 +383,13 @@ mod tests {
         let config = SyntheticConfig { users: 600, ..SyntheticConfig::default() };
         let data = prepare(config.generate().unwrap(), &config.task()).unwrap();
         assert_eq!(
-            [data.splits.train.len(), data.splits.valid.len(), data.splits.test.len()],
+            [data.users.splits.train.len(), data.users.splits.valid.len(), data.users.splits.test.len()],
             [7200, 3000, 4800]
         );
-        let rate = data.splits.train.iter().map(|s| s.label).sum::<f32>() / 7200.0;
+        let rate = data.users.splits.train.iter().map(|s| s.label).sum::<f32>() / 7200.0;
         assert!((0.30..0.42).contains(&rate), "click rate {rate}");
-        for s in data.splits.train.iter().chain(&data.splits.test) {
-            let history = &data.interactions.times()[data.interactions.range(s.user)];
+        for s in data.users.splits.train.iter().chain(&data.users.splits.test) {
+            let history = &data.users.interactions.times()[data.users.interactions.range(s.user)];
             assert!(history[..s.end as usize].iter().all(|t| *t < s.time));
             assert!(history[s.end as usize..].iter().all(|t| *t >= s.time));
         }
@@ -399,13 +399,13 @@ mod tests {
     fn cold_items_come_with_the_validation_part() {
         let config = SyntheticConfig { users: 200, cold: 4, ..SyntheticConfig::default() };
         let data = prepare(config.generate().unwrap(), &config.task()).unwrap();
-        let (before, all) = (data.seen_in_training(), &data.interactions);
+        let (before, all) = (data.users.seen_in_training(data.catalog.items), &data.users.interactions);
         let warm = before.iter().skip(1).filter(|seen| **seen).count();
         assert!(warm <= THEMES * SUBTOPICS * (ITEMS - 4), "{warm} items are warm");
         let share = |items: &[u32]| {
             items.iter().filter(|i| !before[**i as usize]).count() as f64 / items.len() as f64
         };
-        let targets: Vec<u32> = data.splits.test.iter().map(|s| s.item).collect();
+        let targets: Vec<u32> = data.users.splits.test.iter().map(|s| s.item).collect();
         assert!((0.1..0.3).contains(&share(&targets)), "{} of the test targets are new", share(&targets));
         assert!(share(all.items()) < 0.05);
     }

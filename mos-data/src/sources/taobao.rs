@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Format, Reading,
     blocks::{Rows, each_block},
-    builder::{LogBuilder, plain_number},
+    builder::{LogBuilder, leading_number},
     row::LATEST,
     table::Layout,
 };
@@ -51,6 +51,7 @@ impl Format for Taobao {
         let stray = "rows outside 2017-11-25 to 2017-12-03, China time";
         each_block(&file, layout, reading, parse, |rows| {
             match rows {
+                Rows::Expected(rows) => log.expect(rows),
                 Rows::Parsed(rows) => {
                     for Plain { user, item, category, time, behaviour } in rows {
                         if !DAYS.contains(&time) {
@@ -87,6 +88,7 @@ impl Format for Taobao {
 }
 
 /// A row as nearly all are.
+#[derive(Debug, PartialEq)]
 struct Plain {
     user: u64,
     item: u64,
@@ -102,22 +104,94 @@ fn behaviour(name: &[u8]) -> Option<u8> {
 /// All rows of some lines; `None` where a row has to be looked at more closely.
 fn parse(lines: &[u8]) -> Option<Vec<Plain>> {
     let mut rows = Vec::with_capacity(lines.len() / 32);
-    for line in lines.split(|b| *b == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
+    let mut left = lines;
+    while !left.is_empty() {
+        if let Some(rest) = line_end(left) {
+            left = rest;
             continue;
         }
-        let mut fields = line.split(|b| *b == b',');
-        let mut number = || plain_number(fields.next()?);
-        let (user, item, category) = (number()?, number()?, number()?);
-        let (behaviour, time) = (behaviour(fields.next()?)?, fields.next()?);
-        let (negative, digits) = time.strip_prefix(b"-").map_or((false, time), |digits| (true, digits));
-        let time = i64::try_from(plain_number(digits)?).ok()?;
+        let (user, rest) = field(left)?;
+        let (item, rest) = field(rest)?;
+        let (category, rest) = field(rest)?;
+        let comma = rest.iter().position(|b| *b == b',')?;
+        let (name, rest) = (&rest[..comma], &rest[comma + 1..]);
+        let behaviour = behaviour(name)?;
+        let (negative, rest) = rest.strip_prefix(b"-").map_or((false, rest), |rest| (true, rest));
+        let (time, rest) = leading_number(rest)?;
+        let time = i64::try_from(time).ok()?;
         let time = if negative { -time } else { time };
-        if time > LATEST || fields.next().is_some() {
+        if time > LATEST {
             return None;
         }
+        left = if rest.is_empty() { rest } else { line_end(rest)? };
         rows.push(Plain { user, item, category, time, behaviour });
     }
     Some(rows)
+}
+
+/// A number and what follows the comma behind it.
+fn field(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = leading_number(text)?;
+    Some((number, rest.strip_prefix(b",")?))
+}
+
+/// What follows the end of a line.
+fn line_end(text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => Some(rest),
+        b"\r" => Some(&[]),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The same by lines and fields.
+    fn plainly(lines: &[u8]) -> Option<Vec<Plain>> {
+        use crate::sources::builder::plain_number;
+        let mut rows = Vec::new();
+        for line in lines.split(|b| *b == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            let fields: Vec<&[u8]> = line.split(|b| *b == b',').collect();
+            let [user, item, category, name, time] = fields[..] else { return None };
+            let (negative, digits) = time.strip_prefix(b"-").map_or((false, time), |digits| (true, digits));
+            let time = i64::try_from(plain_number(digits)?).ok()?;
+            rows.push(Plain {
+                user: plain_number(user)?,
+                item: plain_number(item)?,
+                category: plain_number(category)?,
+                time: if negative { -time } else { time },
+                behaviour: behaviour(name)?,
+            });
+        }
+        Some(rows)
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_parsed_as_fields_between_commas(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    8 => "[1-9][0-9]{0,18},(0|[1-9][0-9]{0,3}),[1-9][0-9]{0,2},(pv|cart|fav|buy),-?[1-9][0-9]{0,9}",
+                    1 => "[0-9]{0,20},[0-9]{1,2},[0-9]{1,2},(pv|buys|),[-0-9]{0,3}(,7)?",
+                    1 => "[0-9,\r]{0,6}",
+                ],
+                0..6,
+            ),
+            ends in prop::collection::vec(prop_oneof![Just("\n"), Just("\r\n")], 6),
+            last: bool,
+        ) {
+            let mut text: String = lines.iter().zip(&ends).flat_map(|(line, end)| [line.as_str(), end]).collect();
+            if !last {
+                text.truncate(text.trim_end_matches('\n').len());
+            }
+            prop_assert_eq!(parse(text.as_bytes()), plainly(text.as_bytes()), "{:?}", text);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use self::writer::{BLOCK, StoreWriter, Whole};
+pub(crate) use self::writer::{BLOCK, HashOf, StoreWriter, Whole};
 use sha2::{Digest as _, Sha256};
 
 use self::{
@@ -81,24 +81,51 @@ impl Store {
     /// # Errors
     /// [`Error::File`] for a folder that is there already, and for files that cannot be written.
     pub fn create(log: &Log, task: &TaskConfig, folder: &Path) -> Result<()> {
+        Self::create_in_blocks(log, task, folder, BLOCK)
+    }
+
+    /// The same with blocks of `most` events, unless one user has more.
+    pub(crate) fn create_in_blocks(log: &Log, task: &TaskConfig, folder: &Path, most: usize) -> Result<()> {
         let mut writer = StoreWriter::new(folder)?;
-        for block in UserBlock::of(log) {
+        let ends = ends(log.interactions.offsets(), most);
+        for block in UserBlock::of(log, 0, &ends) {
             writer.push(&block)?;
         }
-        let whole = Whole {
-            name: &log.name,
-            task,
-            catalog: &log.catalog,
-            user_ids: &log.user_ids,
-            item_ids: &log.item_ids,
-            behaviour_names: &log.behaviour_names,
-            dropped: &log.dropped,
-            ticks_per_second: log.ticks_per_second,
-            user_fields: log.contexts.user_fields,
-            of_users: &log.contexts.of_users,
-            impressions: log.impressions.is_some(),
-        };
-        writer.finish(&whole, Some(log.sha256()))
+        writer.finish(&Whole::of(log, task), HashOf::Log(log.sha256()))
+    }
+
+    /// The same of a log whose behaviours are not all in memory: there are `counts` of the first users, none of the others.
+    /// `read` gives the log with the behaviours of some users alone, whose number it is told; they are asked for in parts of `part`.
+    /// `log` has none, all else of it is there.
+    pub(crate) fn create_in_parts(
+        log: &Log,
+        task: &TaskConfig,
+        folder: &Path,
+        counts: &[u64],
+        [part, block]: [usize; 2],
+        read: impl Fn(Range<u32>, usize) -> Result<Log>,
+    ) -> Result<()> {
+        let mut writer = StoreWriter::new(folder)?;
+        let mut offsets = vec![0];
+        let of_users = counts.iter().chain(std::iter::repeat(&0)).take(log.user_ids.len());
+        offsets.extend(of_users.scan(0, |sum, n| {
+            *sum += *n as usize;
+            Some(*sum)
+        }));
+        let blocks = ends(&offsets, block);
+        let (mut first, mut left) = (0u32, &blocks[..]);
+        while let Some(next) = left.first() {
+            let start = offsets[first as usize];
+            let fit = left.partition_point(|end| offsets[*end as usize] <= start + part).max(1);
+            let (these, others) = left.split_at(fit);
+            let end = these.last().copied().unwrap_or(*next);
+            let events = offsets[end as usize] - start;
+            for block in UserBlock::of(&read(first..end, events)?, first, these) {
+                writer.push(&block)?;
+            }
+            (first, left) = (end, others);
+        }
+        writer.finish(&Whole::of(log, task), HashOf::Rest(log))
     }
 
     /// Opens a store. Its columns are checked when they are read.
@@ -163,6 +190,11 @@ impl Store {
         self.manifest.blocks.iter().map(|b| b.first_user..b.first_user + b.users)
     }
 
+    /// The block that a user is in.
+    pub(crate) fn block_of(&self, user: u32) -> usize {
+        self.manifest.blocks.partition_point(|b| b.first_user + b.users <= user)
+    }
+
     /// Reads users.
     ///
     /// # Errors
@@ -217,7 +249,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::File`] for a damaged store.
-    fn block(&self, n: usize) -> Result<UserBlock> {
+    pub(crate) fn block(&self, n: usize) -> Result<UserBlock> {
         let m = &self.manifest;
         let entry = &m.blocks[n];
         let damaged = |what: &str| Error::file(&self.folder, format!("block {n} {what}"), DAMAGED);
@@ -288,11 +320,25 @@ impl Store {
     /// # Errors
     /// [`Error::File`] for a damaged store.
     pub fn log(&self) -> Result<Log> {
-        let m = &self.manifest;
-        let mut all = self.read(0..m.users as u32)?;
-        if !m.impressions_in_order {
+        let log = self.common()?;
+        let mut all = self.read(0..self.manifest.users as u32)?;
+        if !self.manifest.impressions_in_order {
             all.restore_order();
         }
+        Ok(Log {
+            interactions: all.interactions,
+            impressions: log.impressions.map(|_| all.impressions),
+            published: all.published,
+            contexts: Contexts { of_impressions: all.contexts, ..log.contexts },
+            bayes: all.bayes,
+            ..log
+        })
+    }
+
+    /// What its users have in common: the log without behaviours and impressions.
+    pub(crate) fn common(&self) -> Result<Log> {
+        let m = &self.manifest;
+        let none = self.empty(0);
         let user_file = self.whole("users.parquet")?;
         let user_ids: Vec<String> = column_of(&user_file, "id", m.users)?;
         let fields: Vec<Vec<u32>> = (0..m.user_fields)
@@ -331,14 +377,14 @@ impl Store {
         let themes = m.themes.then(|| column_of::<u32>(&items, "theme", m.items)).transpose()?;
         Ok(Log {
             name: m.name.clone(),
-            interactions: all.interactions,
-            impressions: m.impressions.map(|_| all.impressions),
-            published: all.published,
+            interactions: none.interactions,
+            impressions: m.impressions.map(|_| none.impressions),
+            published: none.published,
             contexts: Contexts {
                 user_fields: m.user_fields,
                 of_users,
-                impression_fields: all.impression_fields,
-                of_impressions: all.contexts,
+                impression_fields: none.impression_fields,
+                of_impressions: none.contexts,
             },
             catalog: Catalog {
                 items: m.items,
@@ -355,7 +401,7 @@ impl Store {
             behaviour_names: m.behaviour_names.clone(),
             dropped: m.dropped.clone(),
             ticks_per_second: m.ticks_per_second,
-            bayes: all.bayes,
+            bayes: none.bayes,
         })
     }
 
@@ -397,7 +443,43 @@ fn hash_file(path: &Path) -> Result<String> {
         .map_err(|e| Error::file(path, e, DAMAGED))
 }
 
+/// The ends of blocks of `most` events each, unless one user has more.
+fn ends(offsets: &[usize], most: usize) -> Vec<u32> {
+    let (mut ends, mut from) = (Vec::new(), 0);
+    while from + 1 < offsets.len() {
+        let room = offsets[from + 1..].partition_point(|end| *end <= offsets[from] + most);
+        from += room.max(1);
+        ends.push(from as u32);
+    }
+    ends
+}
+
 impl UserBlock {
+    /// All of a log as one block, and the log without it.
+    pub(crate) fn take(mut log: Log) -> (Log, Self) {
+        let x = &log.interactions;
+        let none = Interactions {
+            offsets: vec![0],
+            items: Vec::new(),
+            times: Vec::new(),
+            behaviours: Vec::new(),
+            ratings: x.ratings().map(|_| Vec::new()),
+            sessions: x.given_sessions().map(|_| Vec::new()),
+        };
+        let impressions = log.impressions.as_mut().map(std::mem::take).unwrap_or_default();
+        let block = Self {
+            first_user: 0,
+            interactions: std::mem::replace(&mut log.interactions, none),
+            rows: Vec::new(),
+            impressions,
+            published: log.published.as_mut().map(std::mem::take),
+            bayes: log.bayes.as_mut().map(std::mem::take),
+            impression_fields: log.contexts.impression_fields,
+            contexts: std::mem::take(&mut log.contexts.of_impressions),
+        };
+        (log, block)
+    }
+
     /// The users of a range, which are all here.
     fn slice(&self, users: Range<u32>) -> Self {
         let local = users.start - self.first_user..users.end - self.first_user;

@@ -126,7 +126,6 @@ fn properties() -> WriterProperties {
 #[derive(Debug)]
 pub(super) struct TableReader {
     path: std::path::PathBuf,
-    file: File,
     metadata: ArrowReaderMetadata,
 }
 
@@ -136,7 +135,7 @@ impl TableReader {
         let file = File::open(path).map_err(|e| refuse(&e))?;
         let metadata = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()));
         let metadata = metadata.map_err(|e| refuse(&e))?;
-        Ok(Self { path: path.to_owned(), file, metadata })
+        Ok(Self { path: path.to_owned(), metadata })
     }
 
     /// What is wrong with it.
@@ -155,7 +154,8 @@ impl TableReader {
         let groups = self.metadata.metadata().row_groups();
         let rows = groups.get(block).ok_or_else(|| refuse(&format!("block {block} is missing")))?.num_rows();
         let rows = usize::try_from(rows).map_err(|e| refuse(&e))?;
-        let file = self.file.try_clone().map_err(|e| refuse(&e))?;
+        // A handle of its own: those that are cloned share their place in the file.
+        let file = File::open(&self.path).map_err(|e| refuse(&e))?;
         let batches = guarded(|| {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
             let columns = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());

@@ -32,6 +32,35 @@ pub(crate) struct Whole<'a> {
     pub(crate) impressions: bool,
 }
 
+impl<'a> Whole<'a> {
+    /// Of a log.
+    pub(crate) fn of(log: &'a Log, task: &'a TaskConfig) -> Self {
+        Self {
+            name: &log.name,
+            task,
+            catalog: &log.catalog,
+            user_ids: &log.user_ids,
+            item_ids: &log.item_ids,
+            behaviour_names: &log.behaviour_names,
+            dropped: &log.dropped,
+            ticks_per_second: log.ticks_per_second,
+            user_fields: log.contexts.user_fields,
+            of_users: &log.contexts.of_users,
+            impressions: log.impressions.is_some(),
+        }
+    }
+}
+
+/// Where the hash of the log comes from.
+pub(crate) enum HashOf<'a> {
+    /// It is known.
+    Log(String),
+    /// From the written behaviours and all else of the log.
+    Rest(&'a Log),
+    /// From what was written.
+    Columns,
+}
+
 /// A store under way.
 pub(crate) struct StoreWriter {
     place: Place,
@@ -119,13 +148,17 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Completes the store. `sha256` is the hash of the log; without it the columns are read again for it.
-    pub(crate) fn finish(self, whole: &Whole<'_>, sha256: Option<String>) -> Result<()> {
+    /// Completes the store.
+    pub(crate) fn finish(self, whole: &Whole<'_>, hash: HashOf<'_>) -> Result<()> {
         let Self { place, events, impressions, blocks, has, in_order, rows } = self;
         let Place { folder, partial } = &place;
         events.finish()?;
         impressions.finish()?;
-        let sha256 = sha256.map_or_else(|| hash_log(partial, whole, has), Ok)?;
+        let sha256 = match hash {
+            HashOf::Log(hash) => hash,
+            HashOf::Rest(log) => hash_log(partial, whole, has, Some(log))?,
+            HashOf::Columns => hash_log(partial, whole, has, None)?,
+        };
         let mut files = BTreeMap::new();
         let mut table = |name: String, columns: Vec<Column>| -> Result<()> {
             let path = partial.join(&name);
@@ -218,8 +251,8 @@ impl Drop for Place {
     }
 }
 
-/// Hash of the log whose columns lie in `folder`, its impressions in order.
-fn hash_log(folder: &Path, whole: &Whole<'_>, has: Has) -> Result<String> {
+/// Hash of the log whose behaviours lie in `folder`, and the rest in `log`; without that its impressions lie there too, in order.
+fn hash_log(folder: &Path, whole: &Whole<'_>, has: Has, log: Option<&Log>) -> Result<String> {
     fn column_of<T: Kind, const N: usize>(
         h: &mut LogHash,
         table: &TableReader,
@@ -248,6 +281,10 @@ fn hash_log(folder: &Path, whole: &Whole<'_>, has: Has) -> Result<String> {
     }
     if has.sessions {
         column_of(&mut h, &events, "session", u64::to_le_bytes)?;
+    }
+    if let Some(log) = log {
+        h.rest(log);
+        return Ok(h.finish());
     }
     if whole.impressions {
         let shown = TableReader::open(&folder.join(super::IMPRESSIONS))?;
@@ -297,21 +334,16 @@ impl UserBlock {
         h.finish()
     }
 
-    /// The blocks of a log, one after another.
-    pub(super) fn of(log: &Log) -> impl Iterator<Item = Self> {
+    /// Blocks of a log that end where `ends` says, one after another, from user `first` on.
+    pub(super) fn of(log: &Log, first: u32, ends: &[u32]) -> impl Iterator<Item = Self> {
         let x = &log.interactions;
         let shown = log.impressions.as_deref().unwrap_or_default();
         let mut order: Vec<usize> = (0..shown.len()).collect();
         order.sort_by_key(|row| shown[*row].user);
-        let (mut from, mut next) = (0u32, 0);
-        std::iter::from_fn(move || {
-            let users = x.users() as u32;
-            if from == users {
-                return None;
-            }
-            let start = x.offsets()[from as usize];
-            let room = x.offsets()[from as usize + 1..].partition_point(|end| *end <= start + BLOCK);
-            let to = from + room.max(1) as u32;
+        let mut next = order.partition_point(|row| shown[*row].user < first);
+        let mut from = first;
+        ends.iter().map(move |to| {
+            let to = *to;
             let rows = &order[next..];
             let rows = &rows[..rows.partition_point(|row| shown[*row].user < to)];
             next += rows.len();
@@ -331,7 +363,7 @@ impl UserBlock {
                     .collect(),
             };
             from = to;
-            Some(block)
+            block
         })
     }
 }
