@@ -211,3 +211,34 @@ fn notes_stand_beside_errors_too() {
     contains(&error, "log.csv:401:2: \"\" is no id|error: 1 rows cannot be read");
     contains(&out, "duplicate rows: 200 ");
 }
+
+/// A card is a manifest for the next one who has the files.
+#[test]
+fn a_log_is_held_against_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = |more: &[&str]| {
+        let mut command = bench(folder.path());
+        command.args(["data", "card", "synthetic", "--option", "generator.users=40"]).args(more).assert()
+    };
+    let json = card(&["--json"]).success().get_output().stdout.clone();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(manifest["sha256"].as_str().unwrap().len(), 64);
+    let write = |manifest: &serde_json::Value| {
+        std::fs::write(folder.path().join("card.json"), manifest.to_string()).unwrap();
+    };
+    let with = ["--manifest", "card.json"];
+    write(&manifest);
+    card(&with).success();
+    // Some of it is enough.
+    write(&serde_json::json!({ "users": 40, "parts": manifest["parts"] }));
+    card(&with).success();
+    manifest["users"] = 41.into();
+    manifest["parts"]["3 test"][0] = 7.into();
+    write(&manifest);
+    let said = String::from_utf8(card(&with).code(2).get_output().stderr.clone()).unwrap();
+    assert!(said.contains("users: card.json says 41, the log has 40"), "{said}");
+    assert!(said.contains("parts.3 test[0]: card.json says 7"), "{said}");
+    write(&serde_json::json!({ "uesrs": 40 }));
+    let said = String::from_utf8(card(&with).code(2).get_output().stderr.clone()).unwrap();
+    assert!(said.contains("did you mean users"), "{said}");
+}

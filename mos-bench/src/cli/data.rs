@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use mos_data::{
-    Store, prepare,
+    Store, nearest_name, prepare,
     sources::{Checked, Source, synthetic::SyntheticConfig},
 };
 use serde_json::{Map, Value};
 
 use super::{fetch, hopping, say};
+use crate::verify::{Difference, differences};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DataCommand {
@@ -18,9 +19,12 @@ pub(super) enum DataCommand {
     Card {
         #[command(flatten)]
         source: SourceArgs,
-        /// Print JSON.
+        /// Print JSON, with the hashes of log and samples.
         #[arg(long)]
         json: bool,
+        /// Fail where the log is not what this file says: the card as `--json` prints it, or any of its fields.
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
     },
     /// Read all of a log and say whether it can be read: its card, or what is wrong with it, where, and the likely fix; and
     /// what is legal but seldom meant (unit of time, unsorted input, duplicate rows), with counts and the first place.
@@ -118,10 +122,18 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Hopping(args) => hopping::work(args),
         DataCommand::Fetch(args) => fetch::work(args),
-        DataCommand::Card { source, json } => {
+        DataCommand::Card { source, json, manifest } => {
             let source = source.source()?;
-            let card = source.feed(&source.task()?)?.0.card;
-            if json { say(&(serde_json::to_string_pretty(&card)? + "\n")) } else { say(&card.to_string()) }
+            let data = source.feed(&source.task()?)?.0;
+            let mut found = serde_json::to_value(&data.card)?;
+            found["sha256"] = data.sha256.into();
+            found["split_sha256"] = data.split_sha256.into();
+            if json {
+                say(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+            } else {
+                say(&data.card.to_string())?;
+            }
+            manifest.map_or(Ok(()), |path| hold_against(&path, &found))
         }
         DataCommand::Check { source, all } => {
             let source = source.source()?;
@@ -149,6 +161,25 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
             say_store(&out)
         }
     }
+}
+
+/// Compares a card with what a manifest says of it.
+fn hold_against(path: &Path, found: &Value) -> anyhow::Result<()> {
+    let place = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
+    let wanted: Map<String, Value> = serde_json::from_str(&text).with_context(|| place.clone())?;
+    let known = |key: &str| found.get(key).is_some();
+    if let Some(key) = wanted.keys().find(|key| !known(key)) {
+        let keys = found.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+        bail!("{place}: a card has no {key}; did you mean {}?", nearest_name(key, keys).unwrap_or_default());
+    }
+    let found: Map<String, Value> =
+        wanted.keys().map(|key| (key.clone(), found[key.as_str()].clone())).collect();
+    let wrong = differences(&place, &wanted.into(), &found.into());
+    for Difference { field, stored, found, .. } in &wrong {
+        eprintln!("{field}: {place} says {stored}, the log has {found}");
+    }
+    if wrong.is_empty() { Ok(()) } else { bail!("the log is not what {place} says") }
 }
 
 /// Opens a store that was just written, and says what it holds.
