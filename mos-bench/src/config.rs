@@ -506,6 +506,7 @@ fn thin<T>(all: &mut Vec<T>, most: usize) -> usize {
             // The first of each of `most` nearly equal pieces.
             at == 0 || at * most / n > (at - 1) * most / n
         });
+        all.shrink_to_fit();
     }
     n - all.len()
 }

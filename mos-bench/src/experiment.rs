@@ -506,12 +506,8 @@ fn unlearned(
     let clicks = data.users.clicks();
     let popularity: Vec<f32> = test.iter().map(|s| clicks[s.item as usize] as f32).collect();
     let mut repetition = Vec::with_capacity(test.len());
-    data.users.each_batch(test, experiment.batch, usize::MAX, |batch, of| -> mos_data::Result<()> {
-        repetition.extend(of.iter().zip(batch.offsets.windows(2)).map(|(s, history)| {
-            let history = &batch.items[history[0]..history[1]];
-            history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32
-        }));
-        Ok(())
+    data.users.each_history(test, |s, history| {
+        repetition.push(history.iter().filter(|i| **i == s.item && s.item != 0).count() as f32);
     })?;
     Ok([("popularity", popularity), ("repetition", repetition)].map(|(name, scores)| {
         let runs = experiment.seeds.iter().map(|seed| test_record(*seed, &scores, held_out, false)).collect();

@@ -326,8 +326,12 @@ impl Job<'_> {
         }
         let url = format!("{}.md5", self.url);
         let mut response = self.agent.get(&url).call().with_context(|| url.clone())?;
-        if !response.status().is_success() {
-            return Ok(None);
+        match response.status() {
+            status if status.is_success() => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+            status => {
+                bail!("{url}: the server answers {status}, so that the file could not be checked; try again")
+            }
         }
         let text = response.body_mut().read_to_string().with_context(|| url.clone())?;
         // `MD5 (x.zip) = 0e33...` or `0e33...  x.zip`.

@@ -90,7 +90,7 @@ impl RunRecord {
         let (mut seconds, mut waited) = (0.0, 0.0);
         runs.into_iter().for_each(|run| (seconds, waited) = (seconds + run.seconds, waited + run.waited));
         format!(
-            "{:.1} % of the time waiting for batches",
+            "{:.1} % of the time waiting for training batches",
             100.0 * waited / f64::max(seconds, f64::MIN_POSITIVE)
         )
     }

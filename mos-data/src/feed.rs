@@ -44,6 +44,14 @@ impl Place {
         }
     }
 
+    /// The same without samples.
+    fn histories(&self, n: usize) -> Result<Arc<Users>> {
+        match self {
+            Self::Memory(users) => Ok(users.clone()),
+            Self::Stored(stream) => stream.histories(n).map(Arc::new),
+        }
+    }
+
     fn block_of(&self, user: u32) -> usize {
         match self {
             Self::Memory(_) => 0,
@@ -177,9 +185,9 @@ impl Feed {
         thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::sync_channel(AHEAD);
             scope.spawn(move || {
-                let mut here: Option<(usize, Arc<Users>)> = None;
+                let mut users = Reader { place, here: None };
                 for chunk in samples.chunks(size.max(1)) {
-                    let batch = batch_of(place, &mut here, chunk, max_length);
+                    let batch = users.batch(chunk, max_length);
                     // Nobody listens after an error.
                     if sender.send((batch, chunk)).is_err() {
                         break;
@@ -189,26 +197,47 @@ impl Feed {
             receiver.into_iter().try_for_each(|(batch, chunk)| take(batch?, chunk))
         })
     }
+
+    /// Shows the items of the whole history of each sample, in order; samples should lie as for [`Self::each_batch`].
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn each_history(&self, samples: &[Sample], mut look: impl FnMut(&Sample, &[u32])) -> Result<()> {
+        let mut users = Reader { place: &self.place, here: None };
+        for sample in samples {
+            let users = users.of(sample)?;
+            let start = users.interactions.offsets()[(sample.user - users.first_user) as usize];
+            look(sample, &users.interactions.items()[start..start + sample.end as usize]);
+        }
+        Ok(())
+    }
 }
 
-/// One batch of samples of any blocks; `here` is the block that was read last.
-fn batch_of(
-    place: &Place,
-    here: &mut Option<(usize, Arc<Users>)>,
-    samples: &[Sample],
-    max_length: usize,
-) -> Result<Batch> {
-    let mut batch = Batch::empty();
-    for sample in samples {
-        let n = place.block_of(sample.user);
-        let users = match here.take() {
+/// The users of samples of any blocks; a block is read when the first sample of its users comes.
+struct Reader<'a> {
+    place: &'a Place,
+    /// The block that was read last.
+    here: Option<(usize, Arc<Users>)>,
+}
+
+impl Reader<'_> {
+    /// The users that hold the history of a sample.
+    fn of(&mut self, sample: &Sample) -> Result<&Users> {
+        let n = self.place.block_of(sample.user);
+        let users = match self.here.take() {
             Some((at, users)) if at == n => users,
-            _ => place.block(n)?,
+            _ => self.place.histories(n)?,
         };
-        batch.push(&users, sample, max_length);
-        *here = Some((n, users));
+        Ok(&self.here.insert((n, users)).1)
     }
-    Ok(batch)
+
+    fn batch(&mut self, samples: &[Sample], max_length: usize) -> Result<Batch> {
+        let mut batch = Batch::empty();
+        for sample in samples {
+            batch.push(self.of(sample)?, sample, max_length);
+        }
+        Ok(batch)
+    }
 }
 
 /// Blocks whose samples are read in one order.

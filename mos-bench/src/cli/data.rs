@@ -123,6 +123,7 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Hopping(args) => hopping::work(args),
         DataCommand::Fetch(args) => fetch::work(args),
         DataCommand::Card { source, json, manifest } => {
+            let wanted = manifest.as_deref().map(read_manifest).transpose()?;
             let source = source.source()?;
             let data = source.feed(&source.task()?)?.0;
             let mut found = serde_json::to_value(&data.card)?;
@@ -133,7 +134,10 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
             } else {
                 say(&data.card.to_string())?;
             }
-            manifest.map_or(Ok(()), |path| hold_against(&path, &found))
+            match (manifest, wanted) {
+                (Some(path), Some(wanted)) => hold_against(&path, wanted, &found),
+                _ => Ok(()),
+            }
         }
         DataCommand::Check { source, all } => {
             let source = source.source()?;
@@ -163,11 +167,15 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
     }
 }
 
+fn read_manifest(path: &Path) -> anyhow::Result<Map<String, Value>> {
+    let place = || path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(place)?;
+    serde_json::from_str(&text).with_context(place)
+}
+
 /// Compares a card with what a manifest says of it.
-fn hold_against(path: &Path, found: &Value) -> anyhow::Result<()> {
-    let place = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
-    let wanted: Map<String, Value> = serde_json::from_str(&text).with_context(|| place.clone())?;
+fn hold_against(path: &Path, wanted: Map<String, Value>, found: &Value) -> anyhow::Result<()> {
+    let place = path.display();
     let known = |key: &str| found.get(key).is_some();
     if let Some(key) = wanted.keys().find(|key| !known(key)) {
         let keys = found.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
@@ -175,7 +183,7 @@ fn hold_against(path: &Path, found: &Value) -> anyhow::Result<()> {
     }
     let found: Map<String, Value> =
         wanted.keys().map(|key| (key.clone(), found[key.as_str()].clone())).collect();
-    let wrong = differences(&place, &wanted.into(), &found.into());
+    let wrong = differences(&place.to_string(), &wanted.into(), &found.into());
     for Difference { field, stored, found, .. } in &wrong {
         eprintln!("{field}: {place} says {stored}, the log has {found}");
     }

@@ -163,13 +163,12 @@ impl Plan {
     pub(crate) fn users(&self, block: UserBlock, user_ids: &[String]) -> Result<(Users, Tally)> {
         let mut tally = Tally::default();
         let mut targets = self.targets(&block, &mut tally)?;
-        let UserBlock { first_user, mut interactions, impression_fields, contexts, .. } = block;
-        let sessions = self.task.session.of_users(&interactions, self.ticks_per_second);
-        interactions.items.par_iter_mut().filter(|i| !self.known[**i as usize]).for_each(|i| *i = 0);
+        let mut users = self.histories(block);
+        let (x, first) = (&users.interactions, users.first_user);
         if let Some(negatives) = &self.negatives {
-            targets = negatives.with(&interactions, first_user, &targets, user_ids)?;
+            targets = negatives.with(x, first, &targets, user_ids)?;
         }
-        let ends: Vec<u32> = targets.par_iter().map(|t| t.end(&interactions, first_user)).collect();
+        let ends: Vec<u32> = targets.par_iter().map(|t| t.end(x, first)).collect();
         let (mut splits, mut short) = (Splits::default(), 0);
         for (t, end) in targets.iter().zip(ends) {
             if (end as usize) < self.task.min_history {
@@ -188,6 +187,15 @@ impl Plan {
             }
         }
         tally.drop(&format!("history shorter than {}", self.task.min_history), short);
+        users.splits = splits;
+        Ok((users, tally))
+    }
+
+    /// The users of a block, without samples.
+    pub(crate) fn histories(&self, block: UserBlock) -> Users {
+        let UserBlock { first_user, mut interactions, impression_fields, contexts, .. } = block;
+        let sessions = self.task.session.of_users(&interactions, self.ticks_per_second);
+        interactions.items.par_iter_mut().filter(|i| !self.known[**i as usize]).for_each(|i| *i = 0);
         let fields = self.user_fields;
         let mut contexts = Contexts {
             user_fields: fields,
@@ -196,8 +204,8 @@ impl Plan {
             of_impressions: contexts,
         };
         self.forget(&mut contexts);
-        let ticks_per_second = self.ticks_per_second;
-        Ok((Users { first_user, interactions, sessions, contexts, splits, ticks_per_second }, tally))
+        let (splits, ticks_per_second) = (Splits::default(), self.ticks_per_second);
+        Users { first_user, interactions, sessions, contexts, splits, ticks_per_second }
     }
 
     /// Chooses the training samples that are kept of `all`, where there are more than the task asks for. Returns how many.

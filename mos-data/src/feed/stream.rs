@@ -90,6 +90,11 @@ impl Stream {
         Ok(users)
     }
 
+    /// The users of a block, without samples.
+    pub(super) fn histories(&self, n: usize) -> Result<Users> {
+        Ok(self.plan.histories(self.store.block(n)?))
+    }
+
     pub(super) fn block_of(&self, user: u32) -> usize {
         self.store.block_of(user)
     }

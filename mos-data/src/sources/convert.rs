@@ -10,7 +10,8 @@ const PART: usize = 1 << 25;
 
 impl Source {
     /// Writes the log as the store `folder`. A log of more than 2^25 behaviours is read once to count them, and then once for each
-    /// part of its users that has as many, so that no more are in memory. Ids, items and impressions are, all of them.
+    /// part of its users that has as many, so that no more are in memory. Ids, items and impressions are, all of them; so is all of a
+    /// store or of synthetic data that is converted.
     ///
     /// # Errors
     /// Those of the source, and [`crate::Error::File`] for a folder that is there already or cannot be written.

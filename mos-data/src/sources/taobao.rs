@@ -162,11 +162,15 @@ mod tests {
             let [user, item, category, name, time] = fields[..] else { return None };
             let (negative, digits) = time.strip_prefix(b"-").map_or((false, time), |digits| (true, digits));
             let time = i64::try_from(plain_number(digits)?).ok()?;
+            let time = if negative { -time } else { time };
+            if time > LATEST {
+                return None;
+            }
             rows.push(Plain {
                 user: plain_number(user)?,
                 item: plain_number(item)?,
                 category: plain_number(category)?,
-                time: if negative { -time } else { time },
+                time,
                 behaviour: behaviour(name)?,
             });
         }

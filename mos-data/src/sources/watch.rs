@@ -52,7 +52,16 @@ struct Seen {
     /// Behaviour or label.
     kind: u8,
     shown: bool,
-    place: Place,
+    file: u16,
+    line: u32,
+}
+
+const _: () = assert!(size_of::<Seen>() == 24);
+
+impl Seen {
+    fn place(&self) -> Place {
+        Place { file: self.file, line: self.line }
+    }
 }
 
 /// How many rows, and the first.
@@ -131,7 +140,8 @@ impl Watch {
 
     fn row(&mut self, user: u32, item: u32, time: i64, kind: u8) {
         let Some(place) = self.place else { return };
-        self.rows.push(Seen { user, item, time, kind, shown: self.shown, place });
+        let Place { file, line } = place;
+        self.rows.push(Seen { user, item, time, kind, shown: self.shown, file, line });
         if self.last.len() <= user as usize {
             self.last.resize(user as usize + 1, None);
         }
@@ -171,7 +181,12 @@ impl Watch {
         }
         if let Some((place, earlier)) = repeats.first {
             let message = "row(s) repeat user, item, time and behaviour of an earlier one".to_owned();
-            let hint = format!("it repeats line {}; each counts as one more behaviour", earlier.line);
+            let of_file = match self.files.get(usize::from(earlier.file)) {
+                Some(file) if earlier.file != place.file => format!(" of {}", file.display()),
+                _ => String::new(),
+            };
+            let hint =
+                format!("it repeats line {}{of_file}; each counts as one more behaviour", earlier.line);
             note("duplicate rows", repeats.count, place, message, hint);
         }
         notes
@@ -186,9 +201,9 @@ fn repeats(rows: &mut [Seen]) -> Tally<Place> {
     for group in rows.chunk_by(|a, b| key(a) == key(b)) {
         out.count += group.len() as u64 - 1;
         if let [first, again, ..] = group
-            && out.first.is_none_or(|(place, _)| again.place < place)
+            && out.first.is_none_or(|(place, _)| again.place() < place)
         {
-            out.first = Some((again.place, first.place));
+            out.first = Some((again.place(), first.place()));
         }
     }
     out

@@ -120,7 +120,15 @@ impl Store {
             let (these, others) = left.split_at(fit);
             let end = these.last().copied().unwrap_or(*next);
             let events = offsets[end as usize] - start;
-            for block in UserBlock::of(&read(first..end, events)?, first, these) {
+            let some = read(first..end, events)?;
+            if some.interactions.len() != events
+                || some.user_ids != log.user_ids
+                || some.item_ids != log.item_ids
+            {
+                let hint = "convert it again when nobody writes to it any more";
+                return Err(Error::file(folder, "the source changed while it was read", hint));
+            }
+            for block in UserBlock::of(&some, first, these) {
                 writer.push(&block)?;
             }
             (first, left) = (end, others);
@@ -308,9 +316,10 @@ impl Store {
         let behaviours = &out.interactions.behaviours;
         if items.into_iter().any(|item| *item as usize >= m.items)
             || behaviours.iter().any(|b| usize::from(*b) >= m.behaviour_names.len())
+            || !fit(&out.contexts, &m.contexts[m.user_fields..])
             || out.impressions.iter().any(|i| !users.contains(&i.user))
         {
-            return Err(damaged("has users, items or behaviours that the manifest does not know"));
+            return Err(damaged("has users, items, behaviours or contexts that the manifest does not know"));
         }
         Ok(out)
     }
@@ -344,8 +353,11 @@ impl Store {
         let fields: Vec<Vec<u32>> = (0..m.user_fields)
             .map(|f| column_of(&user_file, &format!("context_{f}"), m.users))
             .collect::<Result<_>>()?;
-        let of_users =
+        let of_users: Vec<u32> =
             (0..user_ids.len()).flat_map(|u| fields.iter().filter_map(move |f| f.get(u))).copied().collect();
+        if !fit(&of_users, &m.contexts[..m.user_fields]) {
+            return Err(user_file.damaged("has contexts that the manifest does not know"));
+        }
         let items = self.whole("items.parquet")?;
         let dense = |file: &str, dim: usize| -> Result<Content> {
             let values = column_of(&self.whole(file)?, "value", m.items.saturating_mul(dim))?;
@@ -518,4 +530,9 @@ impl UserBlock {
         self.contexts = order.iter().flat_map(|i| &self.contexts[i * fields..][..fields]).copied().collect();
         self.rows = order.iter().map(|i| self.rows[*i]).collect();
     }
+}
+
+/// Whether each value, row after row, is one of its field's.
+fn fit(values: &[u32], fields: &[(String, usize)]) -> bool {
+    values.iter().zip(fields.iter().cycle()).all(|(value, (_, count))| (*value as usize) < *count)
 }
