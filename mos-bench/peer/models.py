@@ -2,7 +2,7 @@
 
 Rows are [B, L, d], newest last and right-aligned, `mask` [B, L] says which are behaviours. Each encoder returns the vectors
 that stand beside the target in the head. The same functions as in mos-baselines/tests/golden/encoders.py, sample by sample
-there, and as in mos-baselines/src/encoders, where they are folded.
+there, and as in mos-baselines/src/encoders, where they are folded, but for ties of `topk` (ETA); nothing tests it.
 """
 
 import math

@@ -69,8 +69,12 @@ fn every_documented_command_works() {
         let commands =
             text.lines().filter_map(|l| l.trim_start_matches("# ").strip_prefix("cargo run -p mos-bench"));
         for line in commands.filter(|l| !l.contains('`')) {
-            let args: Vec<String> =
-                line.strip_prefix(" -- ").unwrap_or("").split_whitespace().map(Into::into).collect();
+            let args: Vec<String> = line
+                .strip_prefix(" -- ")
+                .unwrap_or("")
+                .split_whitespace()
+                .map(|a| a.replace('\'', ""))
+                .collect();
             if !seen.insert(args.clone()) {
                 continue;
             }

@@ -383,7 +383,7 @@ fn speed_stands_beside_a_peer() {
     let peer = |setup: &str, varied: bool| {
         let times = format!(r#""train_ms": {}, "score_ms": {}"#, spread(1e6), spread(2e5));
         format!(
-            r#"{{"peer": "PyTorch", "ceiling_gflops": 9.0, "cases": [{{"encoder": "twin", "length": 30, "batch": 8, "items": 40,
+            r#"{{"peer": "PyTorch", "ceiling_gflops": 9.0, "cases": [{{"encoder": "twin", "length": 30, "batch": 8, "items": 40, "dim": 16,
             "varied": {varied}, "threads": {threads}, "setup": "{setup}", {times}, "peak_bytes": 1048576, "steps": 1}}]}}"#
         )
     };

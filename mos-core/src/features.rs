@@ -16,6 +16,9 @@ use crate::{
     ops::{self, Activation},
 };
 
+/// What attributes are called in messages.
+const WHAT: &str = "attributes of items";
+
 /// The attributes that a model reads.
 #[derive(Debug)]
 pub(crate) struct Attributes {
@@ -32,15 +35,18 @@ enum Attribute {
     Dense { vectors: TableId, map: Linear, mapped: BufferId },
 }
 
-/// The column of the catalog that an attribute's name stands for: `category`, `content`, or one of [`Catalog::features`].
+/// The column of the catalog that an attribute's name stands for: one of [`Catalog::features`], else `category` or `content`.
 pub(crate) fn column(catalog: &Catalog, name: &str) -> Option<FeatureValues> {
+    if let Some(feature) = catalog.features.iter().find(|f| f.name == name) {
+        return Some(feature.values.clone());
+    }
     match name {
         "category" => {
             let ids = catalog.categories.clone()?;
             Some(FeatureValues::One { ids, count: catalog.category_count })
         }
         "content" => catalog.content.clone().map(FeatureValues::Dense),
-        _ => catalog.features.iter().find(|f| f.name == name).map(|f| f.values.clone()),
+        _ => None,
     }
 }
 
@@ -60,26 +66,28 @@ impl Attributes {
         let width = builder.width();
         let catalog = builder.catalog().clone();
         let known = columns(&catalog);
-        check_names("model.attributes", "attributes of items", names, &known)?;
+        check_names("model.attributes", WHAT, names, &known)?;
         let part = |name: &String| {
             let mut at = builder.at(name);
-            Ok(match column(&catalog, name).ok_or_else(|| unknown("model.attributes", "", name, &known))? {
-                FeatureValues::One { ids, count } => {
-                    Attribute::One { ids, table: at.value_table("values", count, width) }
-                }
-                FeatureValues::Many { offsets, ids, count } => {
-                    Attribute::Many { offsets, ids, table: at.value_table("values", count, width) }
-                }
-                FeatureValues::Dense(content) => {
-                    let map = Linear::without_bias(&mut at, content.dim, width);
-                    let mapped = at.derived("mapped", width);
-                    Attribute::Dense {
-                        vectors: at.frozen_table("vectors", content.dim, content.values),
-                        map,
-                        mapped,
+            Ok(
+                match column(&catalog, name).ok_or_else(|| unknown("model.attributes", WHAT, name, &known))? {
+                    FeatureValues::One { ids, count } => {
+                        Attribute::One { ids, table: at.value_table("values", count, width) }
                     }
-                }
-            })
+                    FeatureValues::Many { offsets, ids, count } => {
+                        Attribute::Many { offsets, ids, table: at.value_table("values", count, width) }
+                    }
+                    FeatureValues::Dense(content) => {
+                        let map = Linear::without_bias(&mut at, content.dim, width);
+                        let mapped = at.derived("mapped", width);
+                        Attribute::Dense {
+                            vectors: at.frozen_table("vectors", content.dim, content.values),
+                            map,
+                            mapped,
+                        }
+                    }
+                },
+            )
         };
         Ok(Self { parts: names.iter().map(part).collect::<Result<_>>()? })
     }

@@ -6,8 +6,8 @@
 //! | `vocabulary.json.gz` | raw ids and behaviour names ([`mos_data::Vocabulary`]), categories and planted themes of items |
 //! | `model.json` | what is built, how histories are read, and the SHA-256 of the other two |
 //!
-//! The folder is written beside its place and then renamed. Of the attributes of items those are kept that the model reads. Vectors
-//! are not kept: what a model makes of them is in its weights.
+//! The folder is written beside its place and then renamed. Of the attributes of items those are kept that the model reads, vectors
+//! as a table of the weights. Other vectors are not kept: what a model makes of them is in its weights.
 
 use std::{
     collections::{BTreeMap, HashMap},

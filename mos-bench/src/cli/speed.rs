@@ -53,9 +53,9 @@ pub(super) struct SpeedArgs {
     #[arg(long)]
     json: bool,
     /// Show these measurements (printed with `--json`) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case", "encoder", "mixture", "config", "set"])]
     from: Option<PathBuf>,
-    /// Put the measurements of PyTorch beside ours, as `mos-bench/peer/speed.py` prints them; can be given again.
+    /// Put the measurements of PyTorch beside ours, of the same sizes (`--config configs/speed/widths-64.toml --uniform`), as `mos-bench/peer/speed.py` prints them; can be given again.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "case"])]
     peer: Vec<PathBuf>,
     /// Draw throughput by length into this file (SVG), with the peer where there is one.
@@ -96,6 +96,11 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
         let record = speed::measure(&experiment, case, registry)?;
         return say(&(serde_json::to_string(&record)? + "\n"));
     }
+    if let Some(file) = &args.svg {
+        // Nothing is measured in vain.
+        let place = || file.display().to_string();
+        std::fs::OpenOptions::new().create(true).append(true).open(file).with_context(place)?;
+    }
     let mut measured = Measured { ceiling_gflops: speed::ceiling(), cases: Vec::new() };
     for case in &cases {
         eprintln!("{} x {}, {} behaviours", case.encoder, case.mixture, case.length);
@@ -122,11 +127,12 @@ fn read(file: &Path) -> anyhow::Result<Measured> {
 
 fn show(args: &SpeedArgs, measured: &Measured, peer: Option<&Peer>) -> anyhow::Result<()> {
     let tables = speed::tables(&measured.cases, measured.ceiling_gflops, peer)?;
+    say(&tables.iter().map(|t| t.render(args.format)).collect::<Vec<_>>().join("\n"))?;
     if let Some(file) = &args.svg {
         let drawing = report::speed::drawing(&measured.cases, peer);
         std::fs::write(file, drawing).with_context(|| file.display().to_string())?;
     }
-    say(&tables.iter().map(|t| t.render(args.format)).collect::<Vec<_>>().join("\n"))
+    Ok(())
 }
 
 /// Measures a case in a process of its own, so that no case inherits memory from the one before.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use mos_baselines::Registry;
-use mos_data::hopping::{HoppingConfig, study};
+use mos_data::hopping::{HoppingConfig, Study, study};
 
 use super::{
     output::Output,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Experiment,
     export::Format,
-    report::{RunFiles, hopping},
+    report::{hopping, optional_json},
     results::{Cell, Results},
     routing,
     tables::{self, Table, published},
@@ -136,9 +136,9 @@ pub(super) fn print(args: TableArgs, registry: &Registry) -> anyhow::Result<()> 
             vec![tables::routing(&results.data.name, &records)]
         }
         Which::Hopping => {
-            let run = RunFiles::read(&folder)?;
-            let study = run.hopping.as_ref().context("the run folder holds no hopping.json")?;
-            hopping::tables(study).into()
+            let study = optional_json(&folder.join("hopping.json"))?;
+            let study = study.context("the run folder holds no hopping.json")?;
+            return say(&hopping_text(&study, args.format));
         }
     };
     if args.published {
@@ -156,10 +156,15 @@ fn print_hopping(experiment: Experiment, args: &TableArgs) -> anyhow::Result<()>
     }
     let experiment = if args.run.smoke { experiment.smoke()? } else { experiment };
     let log = experiment.data.load()?;
-    let study = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session))?;
-    let verdict =
-        if args.format == Format::Terminal { study.verdict.sentence.clone() + "\n\n" } else { String::new() };
-    say(&(verdict + &rendered(&hopping::tables(&study), args.format)))
+    let found = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session))?;
+    say(&hopping_text(&found, args.format))
+}
+
+fn hopping_text(study: &Study, format: Format) -> String {
+    match format {
+        Format::Terminal => hopping::terminal(study),
+        _ => rendered(&hopping::tables(study), format),
+    }
 }
 
 fn rendered(tables: &[Table], format: Format) -> String {

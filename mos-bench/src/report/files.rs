@@ -128,7 +128,8 @@ fn optional(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-fn optional_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+/// What a file of JSON holds that need not be there.
+pub(crate) fn optional_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     let text = optional(path)?;
     text.map(|t| serde_json::from_str(&t).with_context(|| path.display().to_string())).transpose()
 }

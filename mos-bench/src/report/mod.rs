@@ -20,6 +20,7 @@ pub(crate) mod svg;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::files::RunFiles;
+pub(crate) use self::files::optional_json;
 use self::look::{Look, counted, short};
 
 /// Of pages and of drawings that stand alone.

@@ -137,6 +137,8 @@ pub struct SpeedRecord {
     pub batch: usize,
     /// Items of the vocabulary.
     pub items: usize,
+    /// Width of an item.
+    pub dim: usize,
     /// What histories are like.
     #[serde(default)]
     pub kind: Kind,
@@ -244,6 +246,7 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
         length: case.length,
         batch: case.batch,
         items: case.items,
+        dim: own.model.dim,
         kind: case.kind,
         mean_length: batch.items.len() as f64 / batch.len() as f64,
         threads: rayon::current_num_threads(),

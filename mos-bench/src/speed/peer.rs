@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{SpeedRecord, Spread};
+use super::{Kind, SpeedRecord, Spread};
 
 /// All measurements of one program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct PeerCase {
     pub batch: usize,
     /// Items of the vocabulary.
     pub items: usize,
+    /// Width of an item.
+    pub dim: usize,
     /// Whether lengths vary.
     pub varied: bool,
     /// Threads.
@@ -67,14 +69,16 @@ impl Peer {
         Ok(all)
     }
 
-    /// The measurements of the same work as `record`, one for each setup: the encoder by itself, on histories of the same
-    /// kind.
+    /// The measurements of the same work as `record`, one for each setup: the encoder by itself, as wide, on histories of the
+    /// same kind.
     pub fn beside<'a>(&'a self, record: &'a SpeedRecord) -> impl Iterator<Item = &'a PeerCase> {
+        let SpeedRecord { encoder, length, batch, items, dim, kind, threads, .. } = record;
         self.cases.iter().filter(move |c| {
             record.mixture == "none"
-                && (record.encoder.as_str(), record.length, record.batch, record.items, record.threads)
-                    == (c.encoder.as_str(), c.length, c.batch, c.items, c.threads)
-                && record.kind.varied == c.varied
+                && (encoder, length, batch, items, dim, threads)
+                    == (&c.encoder, &c.length, &c.batch, &c.items, &c.dim, &c.threads)
+                // Its items are always uniform.
+                && *kind == (Kind { uniform: true, varied: c.varied })
         })
     }
 

@@ -161,7 +161,8 @@ fn beside(records: &[SpeedRecord], peer: &Peer) -> anyhow::Result<Table> {
     let rows: Vec<_> = records.iter().filter_map(row).collect();
     if rows.is_empty() {
         anyhow::bail!(
-            "--peer: it measured nothing that is measured here (the same encoders without a mixture, lengths, batch, items, threads)"
+            "--peer: it measured nothing that is measured here (the same encoders without a mixture, as wide, lengths, batch, items, \
+             threads, with --uniform)"
         );
     }
     Ok(Table {

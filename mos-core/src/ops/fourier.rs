@@ -14,6 +14,7 @@ pub fn hilbert(tape: &mut Tape, x: &Mat, offsets: &Offsets) -> Mat {
     count(d * offsets.lengths().map(|n| n * n).sum::<usize>());
     let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
     // T is antisymmetric: its transpose is −T.
+    #[inline(always)]
     fn apply(x: &[f32], d: usize, offsets: &Offsets, sign: f32, out: &mut [f32]) {
         for range in offsets.ranges() {
             let n = range.len();
@@ -29,11 +30,13 @@ pub fn hilbert(tape: &mut Tape, x: &Mat, offsets: &Offsets) -> Mat {
     tape.record(
         &[x],
         (n, d),
+        #[inline(always)]
         |v| {
             let mut out = vec![0.0; n * d];
             apply(&v[0], d, &of_forward, 1.0, &mut out);
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| apply(back.out, d, &of_backward, -1.0, &mut back.grads[0]),
     )
 }

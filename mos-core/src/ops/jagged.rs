@@ -79,7 +79,7 @@ pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat
         |v, p| {
             let mut out = Vec::with_capacity(v.len());
             for (row, b) in v.chunks(d.max(1)).zip(&bucket_of) {
-                let (from, row) = (out.len(), row);
+                let from = out.len();
                 out.extend_from_slice(row);
                 axpy(1.0, &p[at(*b)], &mut out[from..]);
             }

@@ -36,7 +36,8 @@ use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 use crate::clock;
 
 /// Runs `work` compiled for the widest vectors of this machine: only what is inlined into it is. Products and sums are not
-/// fused and keep their order, so that the result is the same on every machine.
+/// fused and keep their order, so that the width of vectors does not show in the bits. Matrix products, and `exp` and `ln` of the
+/// system's library, choose for themselves.
 #[inline(always)]
 pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)

@@ -38,6 +38,43 @@ pub struct Bias<'a> {
     pub next: &'a [i64],
 }
 
+/// Turns scores into weights.
+#[derive(Clone, Copy)]
+struct Weigh {
+    weighting: Weighting,
+    causal: bool,
+    biased: bool,
+}
+
+impl Weigh {
+    /// `scores` are those of the rows from `from` on; `added` is what the bias adds.
+    #[inline(always)]
+    fn apply(self, added: &dyn Fn(usize, usize) -> f32, scores: &mut Array2<f32>, from: usize) {
+        for (r, mut row) in scores.rows_mut().into_iter().enumerate() {
+            let i = from + r;
+            let Some(row) = row.as_slice_mut() else { continue };
+            let open = if self.causal { i + 1 } else { row.len() };
+            let (row, closed) = row.split_at_mut(open);
+            closed.fill(0.0);
+            match self.weighting {
+                Weighting::Softmax { scale } => {
+                    row.iter_mut().for_each(|x| *x *= scale);
+                    if self.biased {
+                        row.iter_mut().enumerate().for_each(|(j, x)| *x += added(i, j));
+                    }
+                    softmax(row);
+                }
+                Weighting::Silu { scale } => {
+                    for (j, x) in row.iter_mut().enumerate() {
+                        let y = *x + added(i, j);
+                        *x = scale * y * sigmoid(y);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Every row attends to the rows of its segment, head by head; `causal` = to itself and earlier ones only. Weights are
 /// recomputed in the backward pass.
 ///
@@ -58,31 +95,7 @@ pub fn self_attend(
     count(heads * (dk + dv) * offsets.lengths().map(|n| pairs(n, causal)).sum::<usize>());
     let sees = move |len: usize, end: usize| if causal { end } else { len };
     let clock = bias.map(|b| Clock { times: b.times.into(), next: b.next.into() });
-    let biased = bias.is_some();
-    let weigh = move |added: &dyn Fn(usize, usize) -> f32, scores: &mut Array2<f32>, from: usize| {
-        for (r, mut row) in scores.rows_mut().into_iter().enumerate() {
-            let i = from + r;
-            let Some(row) = row.as_slice_mut() else { continue };
-            let open = if causal { i + 1 } else { row.len() };
-            let (row, closed) = row.split_at_mut(open);
-            closed.fill(0.0);
-            match weighting {
-                Weighting::Softmax { scale } => {
-                    row.iter_mut().for_each(|x| *x *= scale);
-                    if biased {
-                        row.iter_mut().enumerate().for_each(|(j, x)| *x += added(i, j));
-                    }
-                    softmax(row);
-                }
-                Weighting::Silu { scale } => {
-                    for (j, x) in row.iter_mut().enumerate() {
-                        let y = *x + added(i, j);
-                        *x = scale * y * sigmoid(y);
-                    }
-                }
-            }
-        }
-    };
+    let weigh = Weigh { weighting, causal, biased: bias.is_some() };
     let tables = bias.iter().flat_map(|b| [b.distance, b.gap]);
     let inputs: Vec<&Mat> = [q, k, v].into_iter().chain(tables).collect();
     let of_backward_clock = clock.clone();
@@ -90,6 +103,7 @@ pub fn self_attend(
     tape.record(
         &inputs,
         (n, heads * dv),
+        #[inline(always)]
         |x| {
             let [q, k, v] = [(&x[0], dk), (&x[1], dk), (&x[2], dv)].map(|(x, d)| matrix(x, heads * d));
             let mut out = vec![0.0; n * heads * dv];
@@ -103,7 +117,7 @@ pub fn self_attend(
                     let keys = part(k, range.start..end, h * dk..(h + 1) * dk);
                     let queries = part(q, rows.clone(), h * dk..(h + 1) * dk);
                     general_mat_mul(1.0, &queries, &keys.t(), 0.0, &mut p);
-                    weigh(&added, &mut p, i0);
+                    weigh.apply(&added, &mut p, i0);
                     let values = part(v, range.start..end, h * dv..(h + 1) * dv);
                     let mut o = part_mut(&mut out, heads * dv, rows, h * dv..(h + 1) * dv);
                     general_mat_mul(1.0, &p, &values, 0.0, &mut o);
@@ -111,6 +125,7 @@ pub fn self_attend(
             }
             (out, ())
         },
+        #[inline(always)]
         move |back, ()| {
             let tables = &back.values[3..];
             let [q, k, v] = [(0, dk), (1, dk), (2, dv)].map(|(i, d)| matrix(&back.values[i], heads * d));
@@ -133,7 +148,7 @@ pub fn self_attend(
                     let mut scores = Array2::zeros((rows.len(), end - range.start));
                     general_mat_mul(1.0, &queries, &keys.t(), 0.0, &mut scores);
                     let mut p = scores.clone();
-                    weigh(&added, &mut p, i0);
+                    weigh.apply(&added, &mut p, i0);
                     general_mat_mul(
                         1.0,
                         &p.t(),
