@@ -219,7 +219,7 @@ fn numbers_of_a_manifest_are_not_believed() {
         (vec![("/users", many), ("/blocks/0/users", many)], "users.parquet: is too small for 4294967295 ids"),
         (vec![("/items", many)], "items.parquet: is too small"),
         (vec![("/items", u64::MAX)], "items.parquet: is too small"),
-        (vec![("/items", 5)], "that the manifest does not know"),
+        (vec![("/items", 5)], "values of theme instead of 5"),
         (vec![("/users", 19)], "other users than its blocks hold"),
         (vec![("/blocks/0/first_user", 7)], "do not follow each other"),
         (vec![("/user_fields", 1)], "more fields of users than fields"),
