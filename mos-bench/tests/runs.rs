@@ -142,7 +142,7 @@ fn a_streamed_run_whose_window_holds_all_is_the_run_in_memory() {
     };
     assert_eq!(hashes(&a), hashes(&b));
     assert!(read(b.join("metrics.jsonl")).contains("\"waited\":"));
-    assert!(read(b.join("log.txt")).contains("% of the time waiting for batches"));
+    assert!(read(b.join("log.txt")).contains("% of the time waiting for training batches"));
 }
 
 #[test]
