@@ -167,22 +167,7 @@ mod tests {
     use safetensors::{serialize, tensor::TensorView};
 
     use super::*;
-    use crate::{
-        Builder, Cost, HeadConfig, Input, Interest, ModelConfig, Pass, SequenceEncoder, TrainConfig, ops,
-    };
-
-    #[derive(Debug)]
-    struct Mean;
-
-    impl SequenceEncoder for Mean {
-        fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-            Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
-        }
-
-        fn cost(&self, _: &mut Pass<'_>, _: &Input) -> Result<Cost> {
-            Ok(Cost::default())
-        }
-    }
+    use crate::{Builder, HeadConfig, ModelConfig, TrainConfig, testing::Mean};
 
     fn model(dim: usize) -> CtrModel {
         let catalog = Arc::new(Catalog { items: 5, behaviours: 1, ..Catalog::default() });

@@ -50,13 +50,6 @@ pub(crate) fn column(catalog: &Catalog, name: &str) -> Option<FeatureValues> {
     }
 }
 
-/// The names that [`column`] knows.
-fn columns(catalog: &Catalog) -> Vec<&str> {
-    let own = catalog.categories.as_ref().map(|_| "category");
-    let content = catalog.content.as_ref().map(|_| "content");
-    own.into_iter().chain(content).chain(catalog.features.iter().map(|f| f.name.as_str())).collect()
-}
-
 impl Attributes {
     /// The attributes `names` of the builder's catalog.
     ///
@@ -65,7 +58,7 @@ impl Attributes {
     pub(crate) fn new(builder: &mut Builder<'_>, names: &[String]) -> Result<Self> {
         let width = builder.width();
         let catalog = builder.catalog().clone();
-        let known = columns(&catalog);
+        let known = catalog.attributes();
         check_names("model.attributes", WHAT, names, &known)?;
         let part = |name: &String| {
             let mut at = builder.at(name);
@@ -208,25 +201,9 @@ mod tests {
     use rand::RngExt as _;
 
     use super::*;
-    use crate::{
-        Cost, CtrModel, HeadConfig, Input, Interest, ItemIndex, ModelConfig, SequenceEncoder, Tape,
-        TrainConfig,
-    };
+    use crate::{CtrModel, HeadConfig, ItemIndex, ModelConfig, Tape, TrainConfig, testing::Mean};
 
     const ITEMS: usize = 40;
-
-    #[derive(Debug)]
-    struct Mean;
-
-    impl SequenceEncoder for Mean {
-        fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-            Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
-        }
-
-        fn cost(&self, _: &mut Pass<'_>, _: &Input) -> Result<Cost> {
-            Ok(Cost::default())
-        }
-    }
 
     /// Brands 1 and 2 for odd and even items, tags, a vector; the context of a user and of an impression.
     fn catalog() -> Arc<Catalog> {

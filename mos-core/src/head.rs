@@ -265,8 +265,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Cost, CtrModel, Input, ItemIndex, ModelConfig, Params, SequenceEncoder, Tables, Tape, TrainConfig,
-        checkpoint, cost,
+        Cost, CtrModel, ItemIndex, ModelConfig, Params, Tables, Tape, TrainConfig, checkpoint, cost,
+        testing::Mean,
     };
 
     const D: usize = 4;
@@ -458,19 +458,6 @@ mod tests {
         let mut builder = Builder::new(&mut params, &mut tables, &catalog, D, 1);
         let error = Head::new(&mut builder, &HeadConfig::final_mlp(), 0.0, (0, 0)).unwrap_err();
         assert!(error.to_string().contains("this encoder has none"), "{error}");
-    }
-
-    #[derive(Debug)]
-    struct Mean;
-
-    impl SequenceEncoder for Mean {
-        fn forward(&self, pass: &mut Pass<'_>, input: &Input) -> Result<Interest> {
-            Ok(Interest::one(ops::segment_mean(&mut pass.tape, &input.rows, &input.events.offsets)))
-        }
-
-        fn cost(&self, _: &mut Pass<'_>, _: &Input) -> Result<Cost> {
-            Ok(Cost::default())
-        }
     }
 
     #[test]

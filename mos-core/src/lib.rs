@@ -24,6 +24,8 @@ pub mod ops;
 mod pass;
 mod predictor;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 pub use cost::{Cost, Part};
 pub use encoder::{

@@ -21,6 +21,15 @@ pub struct Catalog {
     pub behaviours: usize,
 }
 
+impl Catalog {
+    /// Names of what is known of the items: `category`, `content` where they are there, and those of [`Self::features`].
+    pub fn attributes(&self) -> Vec<&str> {
+        let own = [("category", self.categories.is_some()), ("content", self.content.is_some())];
+        let own = own.into_iter().filter(|(_, is)| *is).map(|(name, _)| name);
+        own.chain(self.features.iter().map(|f| f.name.as_str())).collect()
+    }
+}
+
 /// One dense vector per item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {

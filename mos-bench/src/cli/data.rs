@@ -155,7 +155,6 @@ pub(super) fn work(command: DataCommand) -> anyhow::Result<()> {
             bail!("{}{more} rows cannot be read", errors.len())
         }
         DataCommand::Convert { source, out } => {
-            Store::check_new(&out)?;
             source.source()?.convert(&out)?;
             say_store(&out)
         }

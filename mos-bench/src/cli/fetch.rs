@@ -37,10 +37,12 @@ pub(super) fn work(args: FetchArgs) -> anyhow::Result<()> {
     let PublicSet { name, source, page, licence, access } = set;
     let then = format!("mos-bench data check {source} {}", out.display());
     say(&format!("{name}: {page}\nterms: {licence}\n"))?;
-    let Access::Files { files, then: left } = access else {
-        let Access::ByHand(what) = access else { return Ok(()) };
-        say(&format!("by hand:\n  1. open {page}\n  2. {what}\n  3. {then}\n"))?;
-        bail!("{name} cannot be fetched without a person: see above");
+    let (files, left) = match access {
+        Access::Files { files, then } => (files, then),
+        Access::ByHand(what) => {
+            say(&format!("by hand:\n  1. open {page}\n  2. {what}\n  3. {then}\n"))?;
+            bail!("{name} cannot be fetched without a person: see above");
+        }
     };
     for file in *files {
         let url = match &args.url {

@@ -27,7 +27,7 @@ pub(super) fn work(args: &MergeArgs, registry: &Registry) -> anyhow::Result<()> 
     let started = Instant::now();
     let (experiment, parts) = Parts::open(&args.runs)?;
     experiment.check(registry)?;
-    let (hopping, data, held_out) = load(&experiment)?;
+    let (hopping, data, held_out) = load(&experiment, false)?;
     let grid = Grid::new(&experiment, &data, &held_out, registry)?;
     let folder = parts.join(&grid, &experiment, &args.out)?;
     describe(&folder, &data, &hopping, args.output)?;

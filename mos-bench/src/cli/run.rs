@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use mos_baselines::Registry;
 use mos_data::{
-    Dataset, Error, Feed,
+    Dataset, Feed,
     hopping::{HoppingConfig, Study, study},
 };
 
@@ -23,8 +23,18 @@ use crate::{
     tables, tune,
 };
 
-/// Whether there is session hopping in a log, or why nobody knows.
-type Hopping = mos_data::Result<Study>;
+/// Whether there is session hopping in the log of a run.
+const HOPPING: &str = "hopping.json";
+
+/// What is known of session hopping in a log.
+pub(super) enum Hopping {
+    /// What was found.
+    Found(Box<Study>),
+    /// The run folder has it.
+    There,
+    /// Nobody looked, or nobody could.
+    Unknown(String),
+}
 
 /// Where an experiment is run, and what is changed in it.
 #[derive(Debug, Args)]
@@ -130,7 +140,8 @@ fn go_on(
     let place = folder.path().display().to_string();
     on_interrupt(format!("{} resume {place} goes on from there", program()))?;
     folder.log().note(&format!("{} {}", program(), std::env::args().skip(1).collect::<Vec<_>>().join(" ")));
-    let loaded = load(experiment).and_then(|(hopping, data, held_out)| {
+    let there = folder.path().join(HOPPING).exists();
+    let loaded = load(experiment, there).and_then(|(hopping, data, held_out)| {
         Grid::new(experiment, &data, &held_out, registry)?.try_models()?;
         Ok((hopping, data, held_out))
     });
@@ -163,15 +174,26 @@ pub(super) fn on_interrupt(message: String) -> anyhow::Result<()> {
     })?)
 }
 
-/// Reads the log, looks for session hopping in it, and makes it into samples.
-pub(super) fn load(experiment: &Experiment) -> anyhow::Result<(Hopping, Dataset<Feed>, HeldOut)> {
-    if experiment.data.is_streamed()? {
+/// Reads the log, looks for session hopping in it unless that was done before, and makes it into samples.
+pub(super) fn load(
+    experiment: &Experiment,
+    measured: bool,
+) -> anyhow::Result<(Hopping, Dataset<Feed>, HeldOut)> {
+    let known = if experiment.data.is_streamed()? {
+        Some(Hopping::Unknown("the log is streamed (`data hopping` reads all of it)".into()))
+    } else {
+        measured.then_some(Hopping::There)
+    };
+    if let Some(known) = known {
         let (data, held_out) = experiment.load()?;
-        let (what, hint) = ("the log is streamed".into(), "mos-bench data hopping reads all of it".into());
-        return Ok((Err(Error::TooFew { what, hint }), data, held_out));
+        return Ok((known, data, held_out));
     }
     let log = experiment.data.load()?;
-    let hopping = study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session));
+    let hopping = match study(&log, &HoppingConfig::over_gaps(&log, experiment.task()?.session)) {
+        Ok(study) => Hopping::Found(study.into()),
+        // A log without themes can be trained on.
+        Err(error) => Hopping::Unknown(error.to_string()),
+    };
     let (data, held_out) = experiment.prepare(log)?;
     Ok((hopping, data, held_out))
 }
@@ -187,11 +209,11 @@ pub(super) fn describe(
         eprint!("{}", data.card);
     }
     match hopping {
-        Ok(study) => {
-            folder.write("hopping.json", (serde_json::to_string_pretty(study)? + "\n").as_bytes())?;
+        Hopping::Found(study) => {
+            folder.write(HOPPING, (serde_json::to_string_pretty(study)? + "\n").as_bytes())?;
         }
-        // A log without themes can be trained on.
-        Err(error) => folder.log().note(&format!("hopping was not measured: {error}")),
+        Hopping::There => {}
+        Hopping::Unknown(why) => folder.log().note(&format!("hopping was not measured: {why}")),
     }
     folder.write("card.json", (serde_json::to_string_pretty(&data.card)? + "\n").as_bytes())?;
     let process = environment::process();

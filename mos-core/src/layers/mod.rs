@@ -8,11 +8,9 @@ pub use attention::TargetAttention;
 pub use positioned::Positioned;
 pub use transformer::{Transformer, TransformerConfig};
 
-use rayon::prelude::*;
-
 use crate::{
     Builder, Init, Mat, ParamId, Params, Pass,
-    ops::{self, Activation},
+    ops::{self, Activation, add_product},
 };
 
 /// y = x W + b, W Xavier-normal, b zero.
@@ -69,15 +67,13 @@ impl Linear {
     /// What it makes of rows outside a pass, row-major; nothing is counted and nothing learned.
     pub(crate) fn of_all(&self, params: &Params, rows: &[f32]) -> Vec<f32> {
         let (input, output) = self.shape;
-        let weight = params.get(self.weight);
-        let mut out = vec![0.0; rows.len() / input * output];
-        out.par_chunks_mut(output).zip(rows.par_chunks(input)).for_each(|(out, row)| {
-            if let Some(bias) = self.bias {
-                out.copy_from_slice(params.get(bias).values());
-            }
-            let weight = weight.values().chunks(output);
-            row.iter().zip(weight).for_each(|(x, weights)| ops::axpy(*x, weights, out));
-        });
+        let n = rows.len() / input;
+        let mut out = match self.bias {
+            Some(bias) => params.get(bias).values().repeat(n),
+            None => vec![0.0; n * output],
+        };
+        let weight = params.get(self.weight).values();
+        add_product((rows, (n, input), false), (weight, self.shape, false), &mut out, (n, output));
         out
     }
 

@@ -61,8 +61,7 @@ fn quantiles(blocks: &dyn Blocks, rule: &LabelRule, at: [f64; 2]) -> Result<[i64
     if n == 0 {
         return Err(Error::too_few("there is nothing to predict", "check task.label"));
     }
-    let mut searches =
-        at.map(|q| Search { low, high, rank: ((n as usize as f64 * q) as usize as u64).min(n - 1) });
+    let mut searches = at.map(|q| Search { low, high, rank: ((n as f64 * q) as u64).min(n - 1) });
     while searches.iter().any(|s| s.low < s.high) {
         let mut counts = searches.map(|_| vec![0u64; PIECES as usize + 1]);
         blocks.each(&mut |block| {

@@ -131,13 +131,8 @@ impl Themes {
 
 /// What a log has in place of what it lacks.
 fn offer(catalog: &Catalog, lacks: &str) -> String {
-    let has = [
-        ("category", catalog.categories.is_some()),
-        ("content", catalog.content.is_some()),
-        ("planted", catalog.themes.is_some()),
-        ("cooccurrence", true),
-    ];
-    let has = has.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
-    let all: Vec<&str> = has.chain(catalog.features.iter().map(|f| f.name.as_str())).collect();
+    let mut all = catalog.attributes();
+    all.extend(catalog.themes.as_ref().map(|_| "planted"));
+    all.push("cooccurrence");
     format!("this log has no {lacks}; it has {}", all.join(", "))
 }
