@@ -177,7 +177,8 @@ mod tests {
             let mut found = Vec::new();
             let read = each_block_of(size, &file, layout, &reading, numbers, |rows| {
                 match rows {
-                    Rows::Expected(some) => assert!((1..=50).contains(&some), "{some} of {}", lines.len()),
+                    // A guess from the first lines; no line is shorter than its newline.
+                    Rows::Expected(some) => assert!((1..=text.len() * 2).contains(&some), "{some} of {}", text.len()),
                     Rows::Parsed(all) => found.extend(all.iter().map(u64::to_string)),
                     Rows::Text(row) => {
                         let place = row.fail(0, "", "").to_string();
