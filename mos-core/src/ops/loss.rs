@@ -1,5 +1,7 @@
 //! Losses, each a `[1, 1]` mean.
 
+use std::borrow::Cow;
+
 use super::{
     axpy,
     dense::{add_unit_grad, unit},
@@ -82,11 +84,7 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat
         (1, 1),
         #[inline(always)]
         |v| {
-            let mut joint = vec![0.0; k * k];
-            for (i, j) in pairs {
-                let (a, b) = (&v[0][*i as usize * k..][..k], &v[0][*j as usize * k..][..k]);
-                (0..k).for_each(|r| axpy(a[r], b, &mut joint[r * k..(r + 1) * k]));
-            }
+            let joint = sum_of_products(&v[0], k, pairs);
             let total: f32 = joint.iter().sum();
             if total <= 0.0 {
                 return (vec![0.0], (Vec::new(), 0.0));
@@ -116,17 +114,155 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat
             if total <= 0.0 {
                 return;
             }
-            let g = back.out[0];
-            for (i, j) in &kept {
-                let (i, j) = (*i as usize * k, *j as usize * k);
-                for r in 0..k {
-                    let row = &raw[r * k..(r + 1) * k];
-                    back.grads[0][i + r] += g * dot(row, &back.values[0][j..j + k]);
-                    axpy(g * back.values[0][i + r], row, &mut back.grads[0][j..j + k]);
-                }
-            }
+            add_products_grad(&back.values[0], k, &kept, &raw, back.out[0], &mut back.grads[0]);
         },
     )
+}
+
+/// Values that are handled together.
+const LANES: usize = 8;
+
+/// A row of a matrix with up to 8 B columns, zeros behind them.
+type Blocks<const B: usize> = [[f32; LANES]; B];
+
+/// The rows of a matrix with `k` columns.
+#[inline(always)]
+fn blocks_of<const B: usize>(rows: &[f32], k: usize) -> Cow<'_, [Blocks<B>]> {
+    if k == B * LANES {
+        return rows.as_chunks().0.as_chunks().0.into();
+    }
+    let padded = |row: &[f32]| {
+        let mut out = [[0.0; LANES]; B];
+        out.as_flattened_mut()[..k].copy_from_slice(row);
+        out
+    };
+    rows.chunks_exact(k).map(padded).collect()
+}
+
+/// Σ p_i p_jᵀ `[K, K]` over pairs, added in their order.
+#[inline(always)]
+fn sum_of_products(p: &[f32], k: usize, pairs: &[(u32, u32)]) -> Vec<f32> {
+    match k {
+        0..=8 => sum_of_products_of::<1>(p, k, pairs),
+        9..=16 => sum_of_products_of::<2>(p, k, pairs),
+        17..=32 => sum_of_products_of::<4>(p, k, pairs),
+        33..=64 => sum_of_products_of::<8>(p, k, pairs),
+        _ => sum_of_products_of::<32>(p, k, pairs),
+    }
+}
+
+/// A tile of 8 x 8 sums stays in registers while all pairs pass.
+#[inline(always)]
+fn sum_of_products_of<const B: usize>(p: &[f32], k: usize, pairs: &[(u32, u32)]) -> Vec<f32> {
+    let p = blocks_of::<B>(p, k);
+    let mut sum = vec![0.0; k * k];
+    let used = 0..k.div_ceil(LANES);
+    for (down, across) in used.clone().flat_map(|down| used.clone().map(move |across| (down, across))) {
+        let mut tile = [[0.0; LANES]; LANES];
+        for (i, j) in pairs {
+            let (a, b) = (p[*i as usize][down], p[*j as usize][across]);
+            for r in 0..LANES {
+                for c in 0..LANES {
+                    tile[r][c] += a[r] * b[c];
+                }
+            }
+        }
+        for (row, tile) in sum.chunks_exact_mut(k).skip(down * LANES).zip(&tile) {
+            let row = &mut row[across * LANES..];
+            let width = row.len().min(LANES);
+            row[..width].copy_from_slice(&tile[..width]);
+        }
+    }
+    sum
+}
+
+/// For each pair, in order: to p_i is added g M p_j, to p_j g Mᵀ p_i.
+#[inline(always)]
+fn add_products_grad(p: &[f32], k: usize, pairs: &[(u32, u32)], m: &[f32], g: f32, to: &mut [f32]) {
+    match k {
+        0..=8 => add_products_grad_of::<1>(p, k, pairs, m, g, to),
+        9..=16 => add_products_grad_of::<2>(p, k, pairs, m, g, to),
+        17..=32 => add_products_grad_of::<4>(p, k, pairs, m, g, to),
+        33..=64 => add_products_grad_of::<8>(p, k, pairs, m, g, to),
+        _ => add_products_grad_of::<32>(p, k, pairs, m, g, to),
+    }
+}
+
+#[inline(always)]
+fn add_products_grad_of<const B: usize>(
+    p: &[f32],
+    k: usize,
+    pairs: &[(u32, u32)],
+    m: &[f32],
+    g: f32,
+    to: &mut [f32],
+) {
+    let transposed: Vec<f32> = (0..k * k).map(|at| m[at % k * k + at / k]).collect();
+    let (p, rows, columns) = (blocks_of::<B>(p, k), blocks_of::<B>(m, k), blocks_of::<B>(&transposed, k));
+    let mut grads = blocks_of::<B>(to, k).into_owned();
+    for (i, j) in pairs {
+        let (a, b) = (&p[*i as usize], &p[*j as usize]);
+        let products: Blocks<B> = products_in_lanes(b, &columns, k);
+        if i == j {
+            // Both parts reach one row, in turns.
+            let (grad, of) = (grads[*i as usize].as_flattened_mut(), products.as_flattened());
+            for (r, row) in rows.iter().enumerate() {
+                grad[r] += g * of[r];
+                axpy(g * a.as_flattened()[r], row.as_flattened(), grad);
+            }
+            continue;
+        }
+        for (to, product) in grads[*i as usize].iter_mut().zip(products) {
+            for l in 0..LANES {
+                to[l] += g * product[l];
+            }
+        }
+        let mut sums = grads[*j as usize];
+        for (row, a) in rows.iter().zip(a.as_flattened()) {
+            let a = g * a;
+            for (sum, row) in sums.iter_mut().zip(row) {
+                for l in 0..LANES {
+                    sum[l] += a * row[l];
+                }
+            }
+        }
+        grads[*j as usize] = sums;
+    }
+    for (to, grads) in to.chunks_exact_mut(k).zip(&grads) {
+        to.copy_from_slice(&grads.as_flattened()[..k]);
+    }
+}
+
+/// The products of `x` with the rows of a matrix that is given by its columns, each in the order of [`dot`].
+#[inline(always)]
+fn products_in_lanes<const B: usize>(x: &Blocks<B>, columns: &[Blocks<B>], k: usize) -> Blocks<B> {
+    let whole = k / LANES * LANES;
+    let (columns, tail) = columns.split_at(whole);
+    let mut out = [[-0.0; LANES]; B];
+    for (block, out) in out.iter_mut().enumerate() {
+        let mut sum = [-0.0; LANES];
+        for i in 0..LANES {
+            let mut lane = [-0.0; LANES];
+            for (x, columns) in x.iter().zip(columns.chunks_exact(LANES)) {
+                for l in 0..LANES {
+                    lane[l] += x[i] * columns[i][block][l];
+                }
+            }
+            for l in 0..LANES {
+                sum[l] += lane[l];
+            }
+        }
+        let mut rest = [-0.0; LANES];
+        for (x, column) in x.as_flattened()[whole..].iter().zip(tail) {
+            for l in 0..LANES {
+                rest[l] += x * column[block][l];
+            }
+        }
+        for l in 0..LANES {
+            out[l] = sum[l] + rest[l];
+        }
+    }
+    out
 }
 
 /// mean(1 − cos(r, c_z)) with the codes held fixed: pulls routing vectors towards the codes they chose.
@@ -167,4 +303,37 @@ pub fn cosine_commitment(tape: &mut Tape, r: &Mat, codes: &[f32], assigned: &[u3
             }
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn tiles_keep_the_bits_of_plain_loops(
+            k in 1usize..20,
+            pairs in prop::collection::vec((0u32..9, 0u32..9), 0..40),
+            seed in prop::collection::vec(-1f32..1.0, 9 * 20 + 20 * 20 + 9 * 20),
+        ) {
+            let (p, rest) = seed.split_at(9 * k);
+            let (m, rest) = rest.split_at(k * k);
+            let mut found = rest[..9 * k].to_vec();
+            let (mut joint, mut wanted) = (vec![0.0; k * k], found.clone());
+            for (i, j) in &pairs {
+                let (i, j) = (*i as usize * k, *j as usize * k);
+                for r in 0..k {
+                    axpy(p[i + r], &p[j..j + k], &mut joint[r * k..(r + 1) * k]);
+                    let row = &m[r * k..(r + 1) * k];
+                    wanted[i + r] += 0.3 * dot(row, &p[j..j + k]);
+                    axpy(0.3 * p[i + r], row, &mut wanted[j..j + k]);
+                }
+            }
+            prop_assert_eq!(sum_of_products(p, k, &pairs), joint);
+            add_products_grad(p, k, &pairs, m, 0.3, &mut found);
+            prop_assert_eq!(found, wanted);
+        }
+    }
 }
