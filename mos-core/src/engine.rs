@@ -456,18 +456,22 @@ pub struct AdamStep {
 impl AdamStep {
     /// Updates `values` and both moments in place with `scale * grad`.
     pub fn step(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], scale: f32) {
-        let Adam { beta1, beta2, eps, .. } = self.adam;
         wide(
             #[inline(always)]
-            || {
-                for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
-                    let g = scale * g;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
-                }
-            },
+            || self.inlined(values, m, v, grad, scale),
         );
+    }
+
+    /// As [`Self::step`], inside of [`wide`].
+    #[inline(always)]
+    pub(crate) fn inlined(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], scale: f32) {
+        let Adam { beta1, beta2, eps, .. } = self.adam;
+        for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
+            let g = scale * g;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *x -= self.rate * *m / (v.sqrt() / self.correct + eps);
+        }
     }
 }
 

@@ -265,8 +265,9 @@ impl CtrModel {
         let Input { target, events, .. } = input;
         let logits = cost::charge(Part::Head, || {
             let logits = self.head.forward(pass, &target, &interest);
-            let items = pass.item_rows(self.bias);
-            let bias = ops::gather_rows(&mut pass.tape, &items, &events.targets);
+            let targets: Vec<u32> = events.targets.iter().map(|t| pass.index.items[*t as usize]).collect();
+            let (items, places) = pass.value_rows(self.bias, &targets);
+            let bias = ops::gather_rows(&mut pass.tape, &items, &places);
             ops::add(&mut pass.tape, &logits, &bias)
         });
         Ok((logits, target))

@@ -12,7 +12,7 @@ use crate::{
 /// The distinct items of a shard: tables are gathered once per distinct item, and everything else points into that.
 #[derive(Clone, Debug)]
 pub struct ItemIndex {
-    /// Catalog row of each distinct item `[U]`, in order of first use.
+    /// Catalog row of each distinct item `[U]`, rising: tables are read and updated from front to back.
     pub items: Vec<u32>,
 }
 
@@ -57,31 +57,76 @@ impl ItemIndex {
     /// The distinct items of both, and both pointing into them.
     fn number(items: &[u32], targets: &[u32]) -> (Self, Vec<u32>, Vec<u32>) {
         thread_local! {
-            // Slot of each catalog item, valid where its stamp is the current one: cost follows the batch, not V.
-            static SLOTS: RefCell<(Vec<(u32, u32)>, u32)> = const { RefCell::new((Vec::new(), 0)) };
+            static SET: RefCell<ItemSet> = RefCell::default();
         }
-        let mut distinct = Vec::new();
-        let (items, targets) = SLOTS.with_borrow_mut(|(slots, stamp)| {
-            *stamp = stamp.wrapping_add(1);
-            if *stamp == 0 {
-                slots.fill((0, 0));
-                *stamp = 1;
-            }
-            let mut local = |item: &u32| {
-                let at = *item as usize;
-                if slots.len() <= at {
-                    slots.resize(at + 1, (0, 0));
-                }
-                if slots[at].0 != *stamp {
-                    slots[at] = (*stamp, distinct.len() as u32);
-                    distinct.push(*item);
-                }
-                slots[at].1
-            };
-            (items.iter().map(&mut local).collect(), targets.iter().map(&mut local).collect())
-        });
-        (Self { items: distinct }, items, targets)
+        SET.with_borrow_mut(|set| {
+            items.iter().chain(targets).for_each(|item| set.insert(*item));
+            let distinct = set.count();
+            let found = [items, targets].map(|of| of.iter().map(|item| set.place(*item)).collect());
+            set.clear(&distinct);
+            let [items, targets] = found;
+            (Self { items: distinct }, items, targets)
+        })
     }
+}
+
+/// A set of items as bits. Cost follows its items and a 4,096th of the catalog.
+#[derive(Debug, Default)]
+struct ItemSet {
+    /// A bit for each item.
+    words: Vec<u64>,
+    /// A bit for each word that has one.
+    used: Vec<u64>,
+    /// Items before each used word.
+    before: Vec<u32>,
+}
+
+impl ItemSet {
+    fn insert(&mut self, item: u32) {
+        let word = item as usize / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+            self.before.resize(word + 1, 0);
+            self.used.resize(word / 64 + 1, 0);
+        }
+        self.words[word] |= 1 << (item % 64);
+        self.used[word / 64] |= 1 << (word % 64);
+    }
+
+    /// All items, rising; then each has its place.
+    fn count(&mut self) -> Vec<u32> {
+        let mut items = Vec::new();
+        for (w, used) in self.used.iter().enumerate() {
+            for word in bits(*used).map(|bit| w * 64 + bit as usize) {
+                self.before[word] = items.len() as u32;
+                items.extend(bits(self.words[word]).map(|bit| word as u32 * 64 + bit));
+            }
+        }
+        items
+    }
+
+    /// Of an item of the set, its place among them.
+    fn place(&self, item: u32) -> u32 {
+        let word = item as usize / 64;
+        let lower = self.words[word] & ((1 << (item % 64)) - 1);
+        self.before[word] + lower.count_ones()
+    }
+
+    fn clear(&mut self, items: &[u32]) {
+        for item in items {
+            self.words[*item as usize / 64] = 0;
+            self.used[*item as usize / 4096] = 0;
+        }
+    }
+}
+
+/// Places of the bits of a word, rising.
+fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros());
+        word &= word.wrapping_sub(1);
+        bit
+    })
 }
 
 /// What an encoder wants to do to its own state after the step (codebook statistics), tagged by the encoder.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Error, Init, Mat, Result,
-    ops::{axpy, dot},
+    ops::{axpy, dot, is_zero, wide},
 };
 
 /// Handle of an embedding table.
@@ -136,21 +136,30 @@ impl Tables {
     /// added. Row 0, the unknown item or no value, stays zero. A frozen table is left alone. `step` counts from 1.
     pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, l2: f32, adam: &Adam, step: u64) {
         let (dim, rule) = (grads.dim, adam.at(step));
-        self.update_parts(id, grads, |part, first, values, m, v| {
-            let mut pulled = vec![0.0; dim];
-            grads.each(part, |row, grad| {
-                if row != 0 {
-                    let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
-                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
-                    if l2 > 0.0 {
-                        pull(&mut pulled, grad, scale, l2, values);
-                        rule.step(values, m, v, &pulled, 1.0);
-                    } else {
-                        rule.step(values, m, v, grad, scale);
-                    }
-                }
-            });
-        });
+        self.update_parts(
+            id,
+            grads,
+            #[inline(always)]
+            |part, first, values, m, v| {
+                let mut pulled = vec![0.0; dim];
+                grads.each(
+                    part,
+                    #[inline(always)]
+                    |row, grad| {
+                        if row != 0 {
+                            let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
+                            let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                            if l2 > 0.0 {
+                                pull(&mut pulled, grad, scale, l2, values);
+                                rule.inlined(values, m, v, &pulled, 1.0);
+                            } else {
+                                rule.inlined(values, m, v, grad, scale);
+                            }
+                        }
+                    },
+                );
+            },
+        );
     }
 
     /// The dense reference: every row decays its moments and moves, as in PyTorch; `l2` pulls the rows with a gradient, as in
@@ -165,37 +174,46 @@ impl Tables {
         step: u64,
     ) {
         let (dim, rule) = (grads.dim, adam.at(step));
-        self.update_parts(id, grads, |part, first, values, m, v| {
-            let zeros = vec![0.0; 64 * dim];
-            let (mut pulled, mut done) = (vec![0.0; dim], 0);
-            let rest = |from: usize, to: usize, values: &mut [f32], m: &mut [f32], v: &mut [f32]| {
-                for from in (from * dim..to * dim).step_by(zeros.len()) {
-                    let at = from..(from + zeros.len()).min(to * dim);
-                    let zeros = &zeros[..at.len()];
-                    rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], zeros, 1.0);
-                }
-            };
-            grads.each(part, |row, grad| {
-                if row != 0 {
-                    let row = row as usize - first;
-                    rest(done, row, values, m, v);
-                    let at = row * dim..(row + 1) * dim;
-                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
-                    pull(&mut pulled, grad, scale, l2, values);
-                    rule.step(values, m, v, &pulled, 1.0);
-                    done = row + 1;
-                }
-            });
-            rest(done, values.len() / dim, values, m, v);
-        });
+        self.update_parts(
+            id,
+            grads,
+            #[inline(always)]
+            |part, first, values, m, v| {
+                let zeros = vec![0.0; 64 * dim];
+                let (mut pulled, mut done) = (vec![0.0; dim], 0);
+                let rest = |from: usize, to: usize, values: &mut [f32], m: &mut [f32], v: &mut [f32]| {
+                    for from in (from * dim..to * dim).step_by(zeros.len()) {
+                        let at = from..(from + zeros.len()).min(to * dim);
+                        let zeros = &zeros[..at.len()];
+                        rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], zeros, 1.0);
+                    }
+                };
+                grads.each(
+                    part,
+                    #[inline(always)]
+                    |row, grad| {
+                        if row != 0 {
+                            let row = row as usize - first;
+                            rest(done, row, values, m, v);
+                            let at = row * dim..(row + 1) * dim;
+                            let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                            pull(&mut pulled, grad, scale, l2, values);
+                            rule.inlined(values, m, v, &pulled, 1.0);
+                            done = row + 1;
+                        }
+                    },
+                );
+                rest(done, values.len() / dim, values, m, v);
+            },
+        );
     }
 
-    /// Runs `work` on each piece of the table, side by side: (its entries, its first row, values, both moments).
+    /// Runs `work` on each piece of the table, side by side: (its number, its first row, values, both moments).
     fn update_parts(
         &mut self,
         id: TableId,
         grads: &RowGrads<'_>,
-        work: impl Fn(&[Entry], usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+        work: impl Fn(usize, usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
     ) {
         let table = &mut self.tables[id.0];
         if !table.trained() {
@@ -203,8 +221,13 @@ impl Tables {
         }
         let size = grads.part_rows * grads.dim;
         let moments = table.m.par_chunks_mut(size).zip(table.v.par_chunks_mut(size));
-        let pieces = table.values.par_chunks_mut(size).zip(moments).zip(&grads.parts).enumerate();
-        pieces.for_each(|(p, ((values, (m, v)), part))| work(part, p * grads.part_rows, values, m, v));
+        let pieces = table.values.par_chunks_mut(size).zip(moments).enumerate();
+        pieces.for_each(|(part, (values, (m, v)))| {
+            wide(
+                #[inline(always)]
+                || work(part, part * grads.part_rows, values, m, v),
+            );
+        });
     }
 
     /// Number of trained values in all tables.
@@ -224,82 +247,97 @@ fn pull(out: &mut [f32], grad: &[f32], scale: f32, l2: f32, values: &[f32]) {
 /// Pieces that a table's rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
 
-/// Gradients that are fetched together.
-const BLOCK: usize = 32;
-
-/// Where a row's gradient is: (row, shard, place in the shard).
-type Entry = (u32, u32, u32);
-
 /// Gradients of the rows of one table, from several shards: each row once, in rising order, its parts added in the order
 /// of the shards.
 #[derive(Clone, Debug)]
 pub struct RowGrads<'a> {
     dim: usize,
-    shards: Vec<&'a [f32]>,
+    shards: Vec<Shard<'a>>,
     /// Rows of the table that one part covers.
     part_rows: usize,
-    parts: Vec<Vec<Entry>>,
+    parts: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Shard<'a> {
+    rows: &'a [u32],
+    grads: &'a [f32],
+    /// Places of the gradients other than zero: a leaf covers all items of its shard, also those that nothing reached through
+    /// this table.
+    reached: Vec<u32>,
 }
 
 impl<'a> RowGrads<'a> {
-    /// From shards, each a list of rows (no row twice) with their gradients `[rows, dim]`, for a table of `table_rows` rows. Rows
-    /// whose gradient is zero are left out.
-    pub fn new(table_rows: usize, dim: usize, shards: &[(&[u32], &'a [f32])]) -> Self {
-        let part_rows = table_rows.div_ceil(PARTS).max(1);
-        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); table_rows.div_ceil(part_rows)];
-        // A leaf covers all items of its shard, also those that nothing reached through this table.
-        let reached = |(rows, grads): &(&[u32], &[f32])| -> Vec<u32> {
-            let places = grads.chunks(dim).enumerate().take(rows.len());
-            places.filter(|(_, grad)| grad.iter().any(|g| *g != 0.0)).map(|(k, _)| k as u32).collect()
+    /// From shards, each a list of rising rows with their gradients `[rows, dim]`, for a table of `table_rows` rows. Rows whose
+    /// gradient is zero are left out.
+    ///
+    /// # Panics
+    /// If rows do not rise.
+    pub fn new(table_rows: usize, dim: usize, shards: &[(&'a [u32], &'a [f32])]) -> Self {
+        let shard = |(rows, grads): &(&'a [u32], &'a [f32])| {
+            assert!(rows.is_sorted_by(|a, b| a < b), "rows of a shard rise");
+            let places = grads.chunks_exact(dim).take(rows.len()).enumerate();
+            let reached = places.filter(|(_, grad)| !is_zero(grad)).map(|(k, _)| k as u32);
+            Shard { rows, grads, reached: reached.collect() }
         };
-        let reached: Vec<Vec<u32>> = shards.par_iter().map(reached).collect();
-        for (s, (rows, _)) in shards.iter().enumerate() {
-            for k in &reached[s] {
-                let row = rows[*k as usize];
-                parts[row as usize / part_rows].push((row, s as u32, *k));
-            }
-        }
-        parts
-            .par_iter_mut()
-            .for_each(|entries| entries.sort_unstable_by_key(|e| u64::from(e.0) << 32 | u64::from(e.1)));
-        Self { dim, shards: shards.iter().map(|(_, grads)| *grads).collect(), part_rows, parts }
+        let part_rows = table_rows.div_ceil(PARTS).max(1);
+        let parts = table_rows.div_ceil(part_rows);
+        Self { dim, shards: shards.par_iter().map(shard).collect(), part_rows, parts }
     }
 
-    /// Calls `with` for each row of `entries` and its summed gradient.
+    /// Calls `with` for each row of a part that has a gradient, and its sum. Rows rise in all shards: they are merged.
     #[inline(always)]
-    fn each(&self, mut entries: &[Entry], mut with: impl FnMut(u32, &[f32])) {
-        let (dim, mut near) = (self.dim, Vec::new());
-        while !entries.is_empty() {
-            // Gradients lie scattered: fetched many at a time, their ways from memory overlap.
-            let mut end = entries.len().min(BLOCK);
-            while end < entries.len() && entries[end].0 == entries[end - 1].0 {
-                end += 1;
+    fn each(&self, part: usize, mut with: impl FnMut(u32, &[f32])) {
+        let (dim, first) = (self.dim, part * self.part_rows);
+        // What is left of each shard, and its next row.
+        let mut left: Vec<(&[u32], u32)> = Vec::with_capacity(self.shards.len());
+        for Shard { rows, reached, .. } in &self.shards {
+            let from = reached.partition_point(|k| (rows[*k as usize] as usize) < first);
+            let to = reached.partition_point(|k| (rows[*k as usize] as usize) < first + self.part_rows);
+            let mine = &reached[from..to];
+            left.push((mine, mine.first().map_or(u32::MAX, |k| rows[*k as usize])));
+        }
+        let mut sum = vec![0.0; dim];
+        loop {
+            let row = left.iter().map(|(_, next)| *next).min().unwrap_or(u32::MAX);
+            if row == u32::MAX {
+                break;
             }
-            let block;
-            (block, entries) = entries.split_at(end);
-            near.clear();
-            for (_, s, k) in block {
-                near.extend_from_slice(&self.shards[*s as usize][*k as usize * dim..][..dim]);
+            let mut found: Option<&[f32]> = None;
+            let mut several = false;
+            for ((mine, next), shard) in left.iter_mut().zip(&self.shards) {
+                if *next != row {
+                    continue;
+                }
+                let grad = &shard.grads[mine[0] as usize * dim..][..dim];
+                match found {
+                    None => found = Some(grad),
+                    Some(before) => {
+                        if !several {
+                            sum.copy_from_slice(before);
+                            several = true;
+                        }
+                        axpy(1.0, grad, &mut sum);
+                    }
+                }
+                *mine = &mine[1..];
+                *next = mine.first().map_or(u32::MAX, |k| shard.rows[*k as usize]);
             }
-            let mut at = 0;
-            while at < block.len() {
-                let more = block[at + 1..].iter().take_while(|e| e.0 == block[at].0).count();
-                let (sum, others) = near[at * dim..(at + 1 + more) * dim].split_at_mut(dim);
-                others.chunks_exact(dim).for_each(|other| axpy(1.0, other, sum));
-                with(block[at].0, sum);
-                at += 1 + more;
-            }
+            with(row, if several { &sum } else { found.unwrap_or(&sum) });
         }
     }
 
     /// Sum of the squares of all gradients.
     pub fn squares(&self) -> f64 {
-        let of = |entries: &Vec<Entry>| {
+        let of = |part: usize| {
             let mut sum = 0.0;
-            self.each(entries, |_, grad| sum += f64::from(dot(grad, grad)));
+            wide(
+                #[inline(always)]
+                || self.each(part, |_, grad| sum += f64::from(dot(grad, grad))),
+            );
             sum
         };
-        self.parts.par_iter().map(of).collect::<Vec<f64>>().iter().sum()
+        (0..self.parts).into_par_iter().map(of).collect::<Vec<f64>>().iter().sum()
     }
 }
 
@@ -322,12 +360,12 @@ mod tests {
         fn rows_are_summed_in_the_order_of_shards(
             shards in prop::collection::vec(prop::collection::btree_map(0u32..150, -2f32..2.0, 0..60), 1..5),
         ) {
-            let rows: Vec<Vec<u32>> = shards.iter().map(|s| s.keys().copied().rev().collect()).collect();
-            let values: Vec<Vec<f32>> = shards.iter().map(|s| s.values().rev().flat_map(|v| [*v, 1.0]).collect()).collect();
+            let rows: Vec<Vec<u32>> = shards.iter().map(|s| s.keys().copied().collect()).collect();
+            let values: Vec<Vec<f32>> = shards.iter().map(|s| s.values().flat_map(|v| [*v, 1.0]).collect()).collect();
             let pairs: Vec<(&[u32], &[f32])> = rows.iter().zip(&values).map(|(r, v)| (r.as_slice(), v.as_slice())).collect();
             let found = RowGrads::new(150, 2, &pairs);
             let mut all: Vec<(u32, Vec<f32>)> = Vec::new();
-            found.parts.iter().for_each(|p| found.each(p, |row, grad| all.push((row, grad.to_vec()))));
+            (0..found.parts).for_each(|p| found.each(p, |row, grad| all.push((row, grad.to_vec()))));
             prop_assert!(all.windows(2).all(|w| w[0].0 < w[1].0));
             for (row, grad) in &all {
                 let mine = || shards.iter().filter_map(|s| s.get(row));
@@ -383,7 +421,8 @@ mod tests {
         let (mut dense, _) = table(90, 3);
         let adam = Adam::default();
         for (step, row) in [(1, 7u32), (2, 80)] {
-            let grads = RowGrads::new(90, 3, &[(&[row], &[1.0, -1.0, 0.5])]);
+            let rows = [row];
+            let grads = RowGrads::new(90, 3, &[(&rows, &[1.0, -1.0, 0.5])]);
             lazy.update(id, &grads, 1.0, 0.1, &adam, step);
             dense.update_dense(id, &grads, 1.0, 0.1, &adam, step);
         }

@@ -3,6 +3,8 @@
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::ops::wide;
+
 /// Scales each row of `[n, dim]` to length 1; a row shorter than 1e-6 becomes zero.
 pub(super) fn normalise(rows: &mut [f32], dim: usize) {
     for row in rows.chunks_mut(dim) {
@@ -13,19 +15,40 @@ pub(super) fn normalise(rows: &mut [f32], dim: usize) {
 
 /// The code `[K, dim]` with the largest cosine for each row of `vectors` `[n, dim]` (ties: the lowest code).
 pub fn nearest(vectors: &[f32], codes: &[f32], dim: usize) -> Vec<u32> {
+    const LANES: usize = 8;
     let mut unit = codes.to_vec();
     normalise(&mut unit, dim);
-    let best = |row: &[f32]| {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (k, code) in unit.chunks(dim).enumerate() {
-            let cosine: f32 = row.iter().zip(code).map(|(a, b)| a * b).sum();
-            if cosine > best.1 {
-                best = (k as u32, cosine);
+    // Eight codes side by side, value by value: each sum keeps its order.
+    let mut blocks = vec![[0.0; LANES]; (codes.len() / dim).div_ceil(LANES) * dim];
+    for (k, code) in unit.chunks(dim).enumerate() {
+        let block = &mut blocks[k / LANES * dim..][..dim];
+        block.iter_mut().zip(code).for_each(|(lanes, x)| lanes[k % LANES] = *x);
+    }
+    let count = codes.len() / dim;
+    let mut out = Vec::with_capacity(vectors.len() / dim);
+    wide(
+        #[inline(always)]
+        || {
+            for row in vectors.chunks_exact(dim) {
+                let (mut best, mut most) = (0, f32::NEG_INFINITY);
+                for (b, block) in blocks.chunks_exact(dim).enumerate() {
+                    let mut cosines = [0.0; LANES];
+                    for (x, codes) in row.iter().zip(block) {
+                        for l in 0..LANES {
+                            cosines[l] += x * codes[l];
+                        }
+                    }
+                    for (k, cosine) in (b * LANES..count).zip(cosines) {
+                        if cosine > most {
+                            (best, most) = (k as u32, cosine);
+                        }
+                    }
+                }
+                out.push(best);
             }
-        }
-        best.0
-    };
-    vectors.chunks(dim).map(best).collect()
+        },
+    );
+    out
 }
 
 /// Vectors that [`kmeans`] looks at.

@@ -265,8 +265,10 @@ impl Router {
                 let (k, rows) =
                     (self.config.codes, events.offsets.ranges().take(looked).map(|r| r.len()).sum());
                 if self.config.balance > 0.0 && rows > 0 {
-                    let seen = ops::gather_rows(&mut pass.tape, &p, &events.items[..rows]);
-                    let use_of = ops::segment_mean(&mut pass.tape, &seen, &Offsets::from_lengths([rows]));
+                    let mut share = vec![0.0; pass.index.items.len()];
+                    events.items[..rows].iter().for_each(|i| share[*i as usize] += 1.0 / rows as f32);
+                    let (share, all) = (Mat::new(share.len(), 1, share), Offsets::from_lengths([p.rows()]));
+                    let use_of = ops::weighted_sum(&mut pass.tape, &share, &p, &all, false);
                     let loss = ops::mean_square(&mut pass.tape, &use_of);
                     pass.add_loss(self.config.balance * k as f32, loss);
                 }

@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{add_product, axpy, dot, exp_of_negative, sigmoid};
+use super::{add_product, axpy, dot, exp_of_negative, is_zero, sigmoid};
 use crate::{Mat, Tape, cost::count};
 
 /// What follows a linear map.
@@ -35,7 +35,12 @@ pub fn linear(tape: &mut Tape, x: &Mat, w: &Mat, b: Option<&Mat>, activation: Ac
                 Some(b) => b.repeat(r),
                 None => vec![0.0; r * o],
             };
-            add_product((&v[0], (r, i), false), (&v[1], (i, o), false), &mut out, (r, o));
+            if o == 1 {
+                // A single column makes no use of a product's blocks.
+                out.iter_mut().zip(v[0].chunks_exact(i.max(1))).for_each(|(y, x)| *y += dot(x, &v[1]));
+            } else {
+                add_product((&v[0], (r, i), false), (&v[1], (i, o), false), &mut out, (r, o));
+            }
             if relu {
                 out.iter_mut().for_each(|y| *y = y.max(0.0));
             }
@@ -51,8 +56,19 @@ pub fn linear(tape: &mut Tape, x: &Mat, w: &Mat, b: Option<&Mat>, activation: Ac
             } else {
                 back.out
             };
-            add_product((grad, (r, o), false), (&back.values[1], (i, o), true), &mut back.grads[0], (r, i));
-            add_product((&back.values[0], (r, i), true), (grad, (r, o), false), &mut back.grads[1], (i, o));
+            if o == 1 {
+                let [to_x, to_w, ..] = back.grads else { unreachable!("x and w are inputs") };
+                let rows =
+                    to_x.chunks_exact_mut(i.max(1)).zip(back.values[0].chunks_exact(i.max(1))).zip(grad);
+                for ((to_x, x), g) in rows {
+                    axpy(*g, &back.values[1], to_x);
+                    axpy(*g, x, to_w);
+                }
+            } else {
+                let (x, w) = (&back.values[0], &back.values[1]);
+                add_product((grad, (r, o), false), (w, (i, o), true), &mut back.grads[0], (r, i));
+                add_product((x, (r, i), true), (grad, (r, o), false), &mut back.grads[1], (i, o));
+            }
             if let Some(bias) = back.grads.get_mut(2) {
                 grad.chunks(o).for_each(|g| axpy(1.0, g, bias));
             }
@@ -220,7 +236,9 @@ pub fn sum_gathered(tape: &mut Tape, tables: &[(&Mat, &[u32])]) -> Mat {
         #[inline(always)]
         move |back, kept: Vec<Vec<u32>>| {
             for (grad, index) in back.grads.iter_mut().zip(&kept) {
-                back.out.chunks(d.max(1)).zip(index).for_each(|(g, i)| axpy(1.0, g, &mut grad[at(*i)]));
+                // Where few rows were chosen from many, most gradients are zero: their way to memory is saved.
+                let reached = back.out.chunks(d.max(1)).zip(index).filter(|(g, _)| !is_zero(g));
+                reached.for_each(|(g, i)| axpy(1.0, g, &mut grad[at(*i)]));
             }
         },
     )

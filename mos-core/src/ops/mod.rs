@@ -57,6 +57,12 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + tail
 }
 
+/// Whether all values are zero, whatever their signs. Without a way out in between, so that it vectorises.
+#[inline(always)]
+pub(crate) fn is_zero(x: &[f32]) -> bool {
+    x.iter().fold(0, |bits, x| bits | x.to_bits() << 1) == 0
+}
+
 /// y += a x
 #[inline(always)]
 pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
