@@ -3,7 +3,7 @@
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::ops::wide;
+use crate::ops;
 
 /// Scales each row of `[n, dim]` to length 1; a row shorter than 1e-6 becomes zero.
 pub(super) fn normalise(rows: &mut [f32], dim: usize) {
@@ -15,33 +15,22 @@ pub(super) fn normalise(rows: &mut [f32], dim: usize) {
 
 /// The code `[K, dim]` with the largest cosine for each row of `vectors` `[n, dim]` (ties: the lowest code).
 pub fn nearest(vectors: &[f32], codes: &[f32], dim: usize) -> Vec<u32> {
-    const LANES: usize = 8;
     let mut unit = codes.to_vec();
     normalise(&mut unit, dim);
-    // Eight codes side by side, value by value: each sum keeps its order.
-    let mut blocks = vec![[0.0; LANES]; (codes.len() / dim).div_ceil(LANES) * dim];
-    for (k, code) in unit.chunks(dim).enumerate() {
-        let block = &mut blocks[k / LANES * dim..][..dim];
-        block.iter_mut().zip(code).for_each(|(lanes, x)| lanes[k % LANES] = *x);
-    }
-    let count = codes.len() / dim;
+    let lanes = ops::side_by_side(&unit, dim);
     let mut out = Vec::with_capacity(vectors.len() / dim);
-    wide(
+    ops::wide(
         #[inline(always)]
         || {
             for row in vectors.chunks_exact(dim) {
-                let (mut best, mut most) = (0, f32::NEG_INFINITY);
-                for (b, block) in blocks.chunks_exact(dim).enumerate() {
-                    let mut cosines = [0.0; LANES];
-                    for (x, codes) in row.iter().zip(block) {
-                        for l in 0..LANES {
-                            cosines[l] += x * codes[l];
-                        }
-                    }
-                    for (k, cosine) in (b * LANES..count).zip(cosines) {
+                let (mut best, mut most, mut k) = (0, f32::NEG_INFINITY, 0);
+                for lanes in lanes.chunks_exact(dim) {
+                    let left = codes.len() / dim - k;
+                    for cosine in ops::dots_side_by_side(row, lanes).into_iter().take(left) {
                         if cosine > most {
                             (best, most) = (k as u32, cosine);
                         }
+                        k += 1;
                     }
                 }
                 out.push(best);

@@ -254,10 +254,7 @@ impl Router {
             Codebook::MutualInformation { weight } => {
                 let pairs = self.neighbours(events, looked);
                 let codes = pass.param(self.codes);
-                let codes = ops::normalize_rows(&mut pass.tape, &codes);
-                let unit = ops::normalize_rows(&mut pass.tape, &vectors);
-                let cosine = ops::matmul_nt(&mut pass.tape, &unit, &codes);
-                let p = ops::softmax_rows(&mut pass.tape, &cosine, self.config.temperature);
+                let p = ops::memberships(&mut pass.tape, &vectors, &codes, self.config.temperature);
                 if !pairs.is_empty() {
                     let loss = ops::mutual_information(&mut pass.tape, &p, &pairs);
                     pass.add_loss(weight, loss);
@@ -273,7 +270,8 @@ impl Router {
                     pass.add_loss(self.config.balance * k as f32, loss);
                 }
                 if self.config.orthogonality > 0.0 && k > 1 {
-                    let cosines = ops::matmul_nt(&mut pass.tape, &codes, &codes);
+                    let unit = ops::normalize_rows(&mut pass.tape, &codes);
+                    let cosines = ops::matmul_nt(&mut pass.tape, &unit, &unit);
                     // K of the squares are those of codes with themselves; constant, they move nothing.
                     let loss = ops::mean_square(&mut pass.tape, &cosines);
                     pass.add_loss(self.config.orthogonality / (k - 1) as f32, loss);

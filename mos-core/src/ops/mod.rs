@@ -12,6 +12,7 @@ mod recurrent;
 mod self_attention;
 #[cfg(test)]
 mod tests;
+mod themes;
 
 pub use attention::{attend, best_rows, din_hidden, head_project, stacked_linear};
 pub use dense::{
@@ -26,12 +27,14 @@ pub use jagged::{
     add_positions, append_rows, entmax15, gap_bucket, last_rows, pool_blocks, position_bucket, segment_dots,
     segment_head_sums, segment_mean, segment_shares, segment_softmax, weighted_sum, zero_where_empty,
 };
-pub use loss::{bce_with_logits, cosine_commitment, mean_square, mutual_information, sum_scalars};
+pub use loss::{bce_with_logits, cosine_commitment, mean_square, sum_scalars};
 pub use recurrent::{causal_conv, gru, selective_scan, selective_scan_last};
 pub use self_attention::{Bias, Weighting, pairs, self_attend};
+pub use themes::{memberships, mutual_information};
 
 pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+pub(crate) use themes::{dots_side_by_side, side_by_side};
 
 use crate::clock;
 

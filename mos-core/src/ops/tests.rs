@@ -146,9 +146,41 @@ fn gradients_of_losses() {
         let p = softmax_rows(t, &v[0], 1.0);
         mutual_information(t, &p, &[(0, 1), (1, 2), (1, 2), (3, 4), (4, 4)])
     });
+    check_gradients(&[random(6, 3, 1), random(10, 3, 2)], |t, v| {
+        let p = memberships(t, &v[0], &v[1], 0.7);
+        mutual_information(t, &p, &[(0, 1), (1, 2), (1, 2), (3, 4), (4, 4)])
+    });
     check_gradients(&[random(3, 2, 1)], |t, v| {
         cosine_commitment(t, &v[0], &[1.0, 0.5, -0.3, 2.0], &[0, 1, 1])
     });
+}
+
+/// One pass over the vectors is what its steps are one by one, for any number of codes, and for vectors without length.
+#[test]
+fn memberships_are_a_softmax_of_cosines() {
+    for k in [1, 3, 8, 11] {
+        let mut vectors = random(7, 5, 1).to_vec();
+        vectors[5..10].fill(0.0);
+        let (vectors, codes, weights) = (Mat::new(7, 5, vectors), random(k, 5, 2), random(7, k, 3));
+        let gradients = |of: &dyn Fn(&mut Tape) -> Mat| {
+            let mut tape = Tape::training();
+            let p = of(&mut tape);
+            let product = mul(&mut tape, &p, &weights);
+            let loss = mean_square(&mut tape, &product);
+            let mut grads = tape.backward(&loss).unwrap();
+            let of = [&vectors, &codes].map(|m| grads.take(m).unwrap_or_else(|| vec![0.0; m.values().len()]));
+            (p.to_vec(), of.concat())
+        };
+        let found = gradients(&|t| memberships(t, &vectors, &codes, 0.3));
+        let wanted = gradients(&|t| {
+            let (v, c) = (normalize_rows(t, &vectors), normalize_rows(t, &codes));
+            let cosines = matmul_nt(t, &v, &c);
+            softmax_rows(t, &cosines, 0.3)
+        });
+        for (a, b) in found.0.iter().chain(&found.1).zip(wanted.0.iter().chain(&wanted.1)) {
+            assert!((a - b).abs() < 1e-6, "{k} codes: {a} against {b}");
+        }
+    }
 }
 
 #[test]
