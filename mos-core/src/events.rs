@@ -98,6 +98,16 @@ impl Spans {
         self.of.is_some()
     }
 
+    /// The histories' borders.
+    pub(crate) fn histories(&self) -> &Offsets {
+        &self.histories
+    }
+
+    /// History of each sample, where samples may read the same.
+    pub(crate) fn of(&self) -> Option<&[u32]> {
+        self.of.as_deref()
+    }
+
     /// Rows of sample `b`.
     pub fn range(&self, b: usize) -> std::ops::Range<usize> {
         self.histories.range(self.of.as_ref().map_or(b, |of| of[b] as usize))

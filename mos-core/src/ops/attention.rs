@@ -3,11 +3,9 @@
 //! softmax(q W_q (H W_k)ᵀ) H W_v = (softmax((q W_q W_kᵀ) Hᵀ) H) W_v: with W_k on the query's side and W_v behind the
 //! sum the rows themselves are never projected, which costs 4nd + 4d² instead of 2nd² + 2nd + 2d² multiply-adds.
 
-use std::cmp::Ordering;
-
 use rayon::prelude::*;
 
-use super::{add_product, axpy, dense::softmax, dot, wide};
+use super::{add_product, axpy, dense::softmax, dot, select::Selector, turned::Turned, wide};
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// Per head h: o_h = Σ_t softmax_t(scale q_h · row_t) row_t, over the `top_k` best rows where it is given (ties: the
@@ -36,25 +34,58 @@ pub fn attend(
         (b, heads * d),
         #[inline(always)]
         |v| {
-            let of_sample = |s: usize, out: &mut [f32], saved: &mut Saved| {
-                let range = of_forward.range(s);
-                let queries = &v[0][s * heads * d..(s + 1) * heads * d];
-                attend_one(queries, &v[1][range.start * d..range.end * d], d, scale, top_k, out, saved);
-            };
             let mut out = vec![0.0; b * heads * d];
             let mut saved = Saved::default();
-            if of_forward.shared() && !training {
+            if let Some(of) = of_forward.of().filter(|_| !training) {
+                let queries = v[0].par_chunks(SAMPLES * heads * d);
+                let work = of.par_chunks(SAMPLES).zip(queries).zip(out.par_chunks_mut(SAMPLES * heads * d));
+                let histories = of_forward.histories();
+                let turned: Vec<Turned> =
+                    histories.ranges().map(|r| Turned::new(&v[1][r.start * d..r.end * d], d)).collect();
                 // The candidates of one request are one shard: the threads are free.
-                let samples = out.par_chunks_mut(heads * d).enumerate().with_min_len(16);
-                samples.for_each(|(s, out)| {
-                    wide(
-                        #[inline(always)]
-                        || of_sample(s, out, &mut Saved::default()),
-                    );
-                });
+                work.for_each_init(
+                    || (Reader::new(d, top_k), Vec::new()),
+                    |(reader, scores), ((of, queries), out)| {
+                        wide(
+                            #[inline(always)]
+                            || {
+                                let mut from = 0;
+                                for of in of.chunk_by(|a, b| a == b) {
+                                    let mine = from..from + of.len() * heads * d;
+                                    from = mine.end;
+                                    let range = histories.range(of[0] as usize);
+                                    if range.is_empty() {
+                                        continue;
+                                    }
+                                    scores.resize(of.len() * heads * range.len(), 0.0);
+                                    turned[of[0] as usize].scores(&queries[mine.clone()], scale, scores);
+                                    let history = &v[1][range.start * d..range.end * d];
+                                    let out = out[mine].chunks_exact_mut(d);
+                                    for (scores, out) in scores.chunks_exact(range.len()).zip(out) {
+                                        reader.read(scores, history, out);
+                                    }
+                                }
+                            },
+                        );
+                    },
+                );
             } else {
-                let samples = out.chunks_mut(heads * d).enumerate();
-                samples.for_each(|(s, out)| of_sample(s, out, &mut saved));
+                let (mut reader, mut scores) = (Reader::new(d, top_k), Vec::new());
+                let samples = v[0].chunks_exact(heads * d).zip(out.chunks_exact_mut(heads * d));
+                for ((queries, out), range) in samples.zip(of_forward.ranges()) {
+                    let history = &v[1][range.start * d..range.end * d];
+                    scores.resize(range.len(), 0.0);
+                    for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+                        for (score, row) in scores.iter_mut().zip(history.chunks_exact(d)) {
+                            *score = scale * dot(q, row);
+                        }
+                        reader.read(&scores, history, out);
+                        if training {
+                            saved.0.extend_from_slice(&reader.weights);
+                            saved.1.extend_from_slice(&reader.chosen);
+                        }
+                    }
+                }
             }
             (out, saved)
         },
@@ -62,6 +93,7 @@ pub fn attend(
         move |back, (weights, chosen): Saved| {
             let (mut weights, mut chosen) = (weights.as_slice(), chosen.as_slice());
             let (to_queries, to_rows) = back.grads.split_at_mut(1);
+            let mut to_weight = Vec::new();
             for (s, range) in of_backward.ranges().enumerate() {
                 let n = range.len();
                 let k = keep(n);
@@ -76,8 +108,10 @@ pub fn attend(
                     let pick;
                     (pick, chosen) = if k < n { chosen.split_at(k) } else { (&[][..], chosen) };
                     let place = |i: usize| if k < n { pick[i] as usize * d } else { i * d };
-                    let to_weight: Vec<f32> =
-                        (0..k).map(|i| dot(g, &history[place(i)..place(i) + d])).collect();
+                    to_weight.resize(k, 0.0);
+                    for (i, to) in to_weight.iter_mut().enumerate() {
+                        *to = dot(g, &history[place(i)..place(i) + d]);
+                    }
                     let mean = dot(&to_weight, w);
                     for i in 0..k {
                         let to_score = scale * w[i] * (to_weight[i] - mean);
@@ -97,33 +131,68 @@ pub fn attend(
 /// Weights, and chosen rows relative to their history, of all (sample, head) in turn; no rows where all are chosen.
 type Saved = (Vec<f32>, Vec<u32>);
 
-/// All heads of one sample.
-#[inline(always)]
-fn attend_one(
-    queries: &[f32],
-    history: &[f32],
+/// Samples that are scored together, so that what they read of a history is in the cache.
+const SAMPLES: usize = 8;
+
+/// Reads histories by scores, one after the other, without allocating for each.
+struct Reader {
     d: usize,
-    scale: f32,
     top_k: Option<usize>,
-    out: &mut [f32],
-    (weights, chosen): &mut Saved,
-) {
-    for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
-        let mut w: Vec<f32> = history.chunks_exact(d).map(|row| scale * dot(q, row)).collect();
-        let pick = top_k.and_then(|k| top(&w, k));
-        if let Some(pick) = &pick {
-            w = pick.iter().map(|t| w[*t as usize]).collect();
-        }
-        softmax(&mut w);
-        match pick {
-            None => history.chunks_exact(d).zip(&w).for_each(|(row, w)| axpy(*w, row, out)),
-            Some(pick) => {
-                let row = |t: &u32| &history[*t as usize * d..(*t as usize + 1) * d];
-                pick.iter().zip(&w).for_each(|(t, w)| axpy(*w, row(t), out));
-                chosen.extend(pick);
+    selector: Selector,
+    /// Rows that were chosen last; none where all were.
+    chosen: Vec<u32>,
+    /// Their weights.
+    weights: Vec<f32>,
+}
+
+impl Reader {
+    fn new(d: usize, top_k: Option<usize>) -> Self {
+        Self { d, top_k, selector: Selector::default(), chosen: Vec::new(), weights: Vec::new() }
+    }
+
+    /// Adds to `out` the sum of the best rows, weighted by the softmax of their scores.
+    #[inline(always)]
+    fn read(&mut self, scores: &[f32], history: &[f32], out: &mut [f32]) {
+        let Self { d, top_k, selector, chosen, weights } = self;
+        let d = *d;
+        chosen.clear();
+        match top_k.filter(|k| *k < scores.len()) {
+            None => {
+                weights.clear();
+                weights.extend_from_slice(scores);
+                softmax(weights);
+                add_rows(weights, |i| &history[i * d..(i + 1) * d], out);
+            }
+            Some(k) => {
+                selector.append_top(scores, k, chosen);
+                weights.resize(k, 0.0);
+                weights.iter_mut().zip(chosen.iter()).for_each(|(w, t)| *w = scores[*t as usize]);
+                softmax(weights);
+                let place = |i: usize| chosen[i] as usize * d;
+                add_rows(weights, |i| &history[place(i)..place(i) + d], out);
             }
         }
-        weights.extend(w);
+    }
+}
+
+/// out += Σ_i w_i row(i), in the order of the rows, a piece of `out` at a time in registers.
+#[inline(always)]
+fn add_rows<'a>(weights: &[f32], row: impl Fn(usize) -> &'a [f32], out: &mut [f32]) {
+    const COLUMNS: usize = 16;
+    let (pieces, rest) = out.as_chunks_mut::<COLUMNS>();
+    let after = pieces.len() * COLUMNS;
+    for (number, piece) in pieces.iter_mut().enumerate() {
+        let mut sums = *piece;
+        for (i, w) in weights.iter().enumerate() {
+            let x = &row(i)[number * COLUMNS..(number + 1) * COLUMNS];
+            for c in 0..COLUMNS {
+                sums[c] += w * x[c];
+            }
+        }
+        *piece = sums;
+    }
+    if !rest.is_empty() {
+        weights.iter().enumerate().for_each(|(i, w)| axpy(*w, &row(i)[after..], rest));
     }
 }
 
@@ -134,40 +203,18 @@ fn attend_one(
 /// `scores: [M]`, one for each sample and row it reads → `[Σ min(k, n_b)]`
 pub fn best_rows(scores: &[f32], spans: impl Into<Spans>, k: usize) -> (Vec<u32>, Offsets) {
     let spans = spans.into();
-    let mut chosen = Vec::new();
-    for (mine, range) in spans.side_by_side().ranges().zip(spans.ranges()) {
-        match top(&scores[mine], k) {
-            Some(places) => chosen.extend(places.iter().map(|p| range.start as u32 + p)),
-            None => chosen.extend(range.map(|r| r as u32)),
-        }
-    }
+    let (mut selector, mut chosen) = (Selector::default(), Vec::new());
+    wide(
+        #[inline(always)]
+        || {
+            for (mine, range) in spans.side_by_side().ranges().zip(spans.ranges()) {
+                let from = chosen.len();
+                selector.append_top(&scores[mine], k, &mut chosen);
+                chosen[from..].iter_mut().for_each(|place| *place += range.start as u32);
+            }
+        },
+    );
     (chosen, Offsets::from_lengths(spans.lengths().map(|n| n.min(k))))
-}
-
-/// Places of the k largest scores in time order (ties: the latest); `None` if that is all of them.
-fn top(scores: &[f32], k: usize) -> Option<Vec<u32>> {
-    if k >= scores.len() {
-        return None;
-    }
-    if k == 0 {
-        return Some(Vec::new());
-    }
-    let mut values = scores.to_vec();
-    let least = *values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
-    let mut ties = k - scores.iter().filter(|x| x.total_cmp(&least).is_gt()).count();
-    let mut places = Vec::with_capacity(k);
-    for (place, x) in scores.iter().enumerate().rev() {
-        let chosen = match x.total_cmp(&least) {
-            Ordering::Greater => true,
-            Ordering::Equal if ties > 0 => (ties -= 1, true).1,
-            _ => false,
-        };
-        if chosen {
-            places.push(place as u32);
-        }
-    }
-    places.reverse();
-    Some(places)
 }
 
 /// Block-diagonal linear map: head h's block of x times block h of w.

@@ -9,10 +9,12 @@ mod hash;
 mod jagged;
 mod loss;
 mod recurrent;
+mod select;
 mod self_attention;
 #[cfg(test)]
 mod tests;
 mod themes;
+mod turned;
 
 pub use attention::{attend, best_rows, din_hidden, head_project, stacked_linear};
 pub use dense::{

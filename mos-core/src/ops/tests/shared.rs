@@ -33,7 +33,7 @@ proptest! {
     #[test]
     fn shared_histories_are_copies(
         lengths in prop::collection::vec(0usize..9, 1..4),
-        picks in prop::collection::vec(0usize..64, 1..8),
+        picks in prop::collection::vec(0usize..64, 1..20),
         seed in 0u64..1000,
     ) {
         let histories = Offsets::from_lengths(lengths);
