@@ -175,25 +175,41 @@ impl Reader {
     }
 }
 
-/// out += Σ_i w_i row(i), in the order of the rows, a piece of `out` at a time in registers.
+/// out += Σ_i w_i row(i), in the order of the rows.
 #[inline(always)]
 fn add_rows<'a>(weights: &[f32], row: impl Fn(usize) -> &'a [f32], out: &mut [f32]) {
-    const COLUMNS: usize = 16;
-    let (pieces, rest) = out.as_chunks_mut::<COLUMNS>();
-    let after = pieces.len() * COLUMNS;
-    for (number, piece) in pieces.iter_mut().enumerate() {
-        let mut sums = *piece;
-        for (i, w) in weights.iter().enumerate() {
-            let x = &row(i)[number * COLUMNS..(number + 1) * COLUMNS];
-            for c in 0..COLUMNS {
-                sums[c] += w * x[c];
-            }
+    let (wide, rest) = out.as_chunks_mut::<64>();
+    let (narrow, last) = rest.as_chunks_mut::<16>();
+    let mut from = 0;
+    // Loops, as closures need not be inlined.
+    for out in wide {
+        from = add_columns(weights, &row, from, out);
+    }
+    for out in narrow {
+        from = add_columns(weights, &row, from, out);
+    }
+    if !last.is_empty() {
+        weights.iter().enumerate().for_each(|(i, w)| axpy(*w, &row(i)[from..], last));
+    }
+}
+
+/// As [`add_rows`] for the columns `from..from + C`, which stay in registers; the column behind them.
+#[inline(always)]
+fn add_columns<'a, const C: usize>(
+    weights: &[f32],
+    row: impl Fn(usize) -> &'a [f32],
+    from: usize,
+    out: &mut [f32; C],
+) -> usize {
+    let mut sums = *out;
+    for (i, w) in weights.iter().enumerate() {
+        let x = &row(i)[from..from + C];
+        for c in 0..C {
+            sums[c] += w * x[c];
         }
-        *piece = sums;
     }
-    if !rest.is_empty() {
-        weights.iter().enumerate().for_each(|(i, w)| axpy(*w, &row(i)[after..], rest));
-    }
+    *out = sums;
+    from + C
 }
 
 /// Of each sample the `k` rows with the largest scores (ties: the most recent), in time order, with the borders of what was

@@ -1,7 +1,11 @@
 //! Dot products of several queries with the rows of one history, many rows at a time, to the bits of [`super::dot`].
 
+use std::{array, ops::Range};
+
 /// Rows of a block, one in each lane.
 const ROWS: usize = 16;
+/// Queries that a block is read for in one go.
+const QUERIES: usize = 4;
 /// Partial sums of a product, as in [`super::dot`].
 const PARTS: usize = 8;
 
@@ -37,44 +41,68 @@ impl Turned {
         for (number, block) in self.blocks.chunks_exact(ROWS * d).enumerate() {
             let from = number * ROWS;
             let (columns, _) = block.as_chunks::<ROWS>();
-            for (query, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(rows)) {
-                let sums = products(query, columns);
-                let out = &mut out[from..rows.min(from + ROWS)];
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = scale * sum);
+            let write = |sums: [f32; ROWS], out: &mut [f32]| {
+                out[from..rows.min(from + ROWS)]
+                    .iter_mut()
+                    .zip(sums)
+                    .for_each(|(out, sum)| *out = scale * sum);
+            };
+            let (mut groups, mut outs) =
+                (queries.chunks_exact(QUERIES * d), out.chunks_exact_mut(QUERIES * rows));
+            for (group, out) in (&mut groups).zip(&mut outs) {
+                let of_queries: [&[f32]; QUERIES] = array::from_fn(|q| &group[q * d..(q + 1) * d]);
+                let sums = products(of_queries, columns);
+                for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(rows)) {
+                    write(sums, out);
+                }
+            }
+            let rest = groups.remainder().chunks_exact(d).zip(outs.into_remainder().chunks_exact_mut(rows));
+            for (query, out) in rest {
+                let [sums] = products([query], columns);
+                write(sums, out);
             }
         }
     }
 }
 
-/// The products of a query with [`ROWS`] rows; sums in the order of [`super::dot`].
+/// The products of `Q` queries with [`ROWS`] rows; sums in the order of [`super::dot`]: its lanes one after the other.
 #[inline(always)]
-fn products(query: &[f32], columns: &[[f32; ROWS]]) -> [f32; ROWS] {
-    let mut parts = [[0.0f32; ROWS]; PARTS];
-    let (queries, last_queries) = query.as_chunks::<PARTS>();
-    let (columns, last_columns) = columns.as_chunks::<PARTS>();
-    for (query, columns) in queries.iter().zip(columns) {
-        for p in 0..PARTS {
+fn products<const Q: usize>(queries: [&[f32]; Q], columns: &[[f32; ROWS]]) -> [[f32; ROWS]; Q] {
+    let d = columns.len();
+    let (queries, whole) = (queries.map(|query| &query[..d]), d / PARTS * PARTS);
+    let mut sums = [[0.0f32; ROWS]; Q];
+    for part in 0..PARTS {
+        add_part::<Q, PARTS>(queries, columns, part..whole, &mut sums);
+    }
+    add_part::<Q, 1>(queries, columns, whole..d, &mut sums);
+    sums
+}
+
+/// Adds the sum of the products at every `STEP`-th column of a range.
+#[inline(always)]
+fn add_part<const Q: usize, const STEP: usize>(
+    queries: [&[f32]; Q],
+    columns: &[[f32; ROWS]],
+    range: Range<usize>,
+    sums: &mut [[f32; ROWS]; Q],
+) {
+    let mut part = [[0.0f32; ROWS]; Q];
+    let mut at = range.start;
+    while at < range.end {
+        let column = &columns[at];
+        for q in 0..Q {
+            let x = queries[q][at];
             for i in 0..ROWS {
-                parts[p][i] += query[p] * columns[p][i];
+                part[q][i] += x * column[i];
             }
         }
+        at += STEP;
     }
-    let mut sums = parts[0];
-    for part in &parts[1..] {
+    for q in 0..Q {
         for i in 0..ROWS {
-            sums[i] += part[i];
+            sums[q][i] += part[q][i];
         }
     }
-    let mut tail = [0.0f32; ROWS];
-    for (query, column) in last_queries.iter().zip(last_columns) {
-        for i in 0..ROWS {
-            tail[i] += query * column[i];
-        }
-    }
-    for i in 0..ROWS {
-        sums[i] += tail[i];
-    }
-    sums
 }
 
 #[cfg(test)]
