@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{add_product, axpy, dense::softmax, dot, select::Selector, turned::Turned, wide};
+use super::{add_product, add_rows, axpy, dense::softmax, dot, select::Selector, turned::Turned, wide};
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
 /// Per head h: o_h = Σ_t softmax_t(scale q_h · row_t) row_t, over the `top_k` best rows where it is given (ties: the
@@ -175,43 +175,6 @@ impl Reader {
     }
 }
 
-/// out += Σ_i w_i row(i), in the order of the rows.
-#[inline(always)]
-fn add_rows<'a>(weights: &[f32], row: impl Fn(usize) -> &'a [f32], out: &mut [f32]) {
-    let (wide, rest) = out.as_chunks_mut::<64>();
-    let (narrow, last) = rest.as_chunks_mut::<16>();
-    let mut from = 0;
-    // Loops, as closures need not be inlined.
-    for out in wide {
-        from = add_columns(weights, &row, from, out);
-    }
-    for out in narrow {
-        from = add_columns(weights, &row, from, out);
-    }
-    if !last.is_empty() {
-        weights.iter().enumerate().for_each(|(i, w)| axpy(*w, &row(i)[from..], last));
-    }
-}
-
-/// As [`add_rows`] for the columns `from..from + C`, which stay in registers; the column behind them.
-#[inline(always)]
-fn add_columns<'a, const C: usize>(
-    weights: &[f32],
-    row: impl Fn(usize) -> &'a [f32],
-    from: usize,
-    out: &mut [f32; C],
-) -> usize {
-    let mut sums = *out;
-    for (i, w) in weights.iter().enumerate() {
-        let x = &row(i)[from..from + C];
-        for c in 0..C {
-            sums[c] += w * x[c];
-        }
-    }
-    *out = sums;
-    from + C
-}
-
 /// Of each sample the `k` rows with the largest scores (ties: the most recent), in time order, with the borders of what was
 /// chosen.
 ///
@@ -249,7 +212,7 @@ pub fn head_project(tape: &mut Tape, x: &Mat, w: &Mat, heads: usize) -> Mat {
             let mut out = vec![0.0; b * heads * c];
             for (i, (x, out)) in v[0].chunks(a).zip(out.chunks_mut(c)).enumerate() {
                 let w = &v[1][(i % heads) * a * c..];
-                x.iter().zip(w.chunks(c)).for_each(|(x, w)| axpy(*x, w, out));
+                add_rows(x, |j| &w[j * c..(j + 1) * c], out);
             }
             (out, ())
         },

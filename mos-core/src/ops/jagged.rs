@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    axpy,
+    add_rows, axpy,
     dense::{scale_rows, softmax},
     dot,
 };
@@ -132,7 +132,8 @@ pub fn weighted_sum(tape: &mut Tape, scores: &Mat, rows: &Mat, spans: impl Into<
                 if soft {
                     softmax(&mut weights[mine.clone()]);
                 }
-                mine.zip(range).for_each(|(w, r)| axpy(weights[w], &v[1][r * d..(r + 1) * d], out));
+                let rows = &v[1][range.start * d..range.end * d];
+                add_rows(&weights[mine], |i| &rows[i * d..(i + 1) * d], out);
             }
             (out, weights)
         },

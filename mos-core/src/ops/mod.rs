@@ -74,6 +74,43 @@ pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += a * x);
 }
 
+/// out += Σ_i w_i row(i), to the bits of [`axpy`] row by row.
+#[inline(always)]
+pub(crate) fn add_rows<'a>(weights: &[f32], row: impl Fn(usize) -> &'a [f32], out: &mut [f32]) {
+    let (wide, rest) = out.as_chunks_mut::<64>();
+    let (narrow, last) = rest.as_chunks_mut::<16>();
+    let mut from = 0;
+    // Loops, as closures need not be inlined.
+    for out in wide {
+        from = add_columns(weights, &row, from, out);
+    }
+    for out in narrow {
+        from = add_columns(weights, &row, from, out);
+    }
+    if !last.is_empty() {
+        weights.iter().enumerate().for_each(|(i, w)| axpy(*w, &row(i)[from..], last));
+    }
+}
+
+/// As [`add_rows`] for the columns `from..from + C`, which stay in registers; the column behind them.
+#[inline(always)]
+fn add_columns<'a, const C: usize>(
+    weights: &[f32],
+    row: impl Fn(usize) -> &'a [f32],
+    from: usize,
+    out: &mut [f32; C],
+) -> usize {
+    let mut sums = *out;
+    for (i, w) in weights.iter().enumerate() {
+        let x = &row(i)[from..from + C];
+        for c in 0..C {
+            sums[c] += w * x[c];
+        }
+    }
+    *out = sums;
+    from + C
+}
+
 /// A matrix in a slice; `true` = read it transposed.
 pub(crate) type View<'a> = (&'a [f32], (usize, usize), bool);
 

@@ -250,6 +250,37 @@ proptest! {
         }
     }
 
+    /// The bits of what was published: products, choice, softmax and sums row by row.
+    #[test]
+    fn attend_has_the_bits_of_its_steps(
+        lengths in prop::collection::vec(0usize..60, 1..5),
+        d in 1usize..70,
+        k in 1usize..40,
+        seed in 0u64..1000,
+    ) {
+        let offsets = Offsets::from_lengths(lengths);
+        let (q, rows) = (random(offsets.segments(), 2 * d, seed), random(offsets.rows(), d, seed + 1));
+        for top in [None, Some(k)] {
+            let mut wanted = vec![0.0; 2 * d * offsets.segments()];
+            for (s, out) in wanted.chunks_mut(d).enumerate() {
+                let query = &q.values()[s * d..(s + 1) * d];
+                let history: Vec<&[f32]> = offsets.range(s / 2).map(|r| &rows.values()[r * d..(r + 1) * d]).collect();
+                let scores: Vec<f32> = history.iter().map(|row| 0.4 * dot(query, row)).collect();
+                let mut chosen: Vec<usize> = (0..scores.len()).rev().collect();
+                chosen.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+                chosen.truncate(top.unwrap_or(usize::MAX));
+                chosen.sort_unstable();
+                let mut weights: Vec<f32> = chosen.iter().map(|r| scores[*r]).collect();
+                softmax(&mut weights);
+                chosen.iter().zip(&weights).for_each(|(r, w)| axpy(*w, history[*r], out));
+            }
+            for mut tape in [Tape::scoring(), Tape::training()] {
+                let found = attend(&mut tape, &q, &rows, &offsets, 2, 0.4, top);
+                prop_assert_eq!(found.values(), &wanted[..]);
+            }
+        }
+    }
+
     #[test]
     fn din_hidden_equals_the_unfolded_form(lengths in prop::collection::vec(0usize..6, 1..5), seed in 0u64..1000) {
         let o = Offsets::from_lengths(lengths);
