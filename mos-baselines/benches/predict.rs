@@ -5,8 +5,8 @@
 //! cargo bench -p mos-baselines --bench predict
 //! ```
 //!
-//! With names after `--`, as `twin-none/16`, only what contains one of them. Criterion has no percentiles, so p50 and p99 are
-//! those of a loop of their own, printed first. Each request has another history and other candidates.
+//! Criterion has no percentiles, so p50 and p99 are those of a loop of their own, printed first. Each request has another
+//! history and other candidates.
 
 #![allow(missing_docs, clippy::unwrap_used)] // criterion's macros; a bench may panic
 
@@ -57,15 +57,10 @@ fn predict(c: &mut Criterion) {
     group.throughput(Throughput::Elements(CANDIDATES as u64)).sample_size(20);
     // `cargo test` runs a bench once, without this.
     let timed = std::env::args().any(|arg| arg == "--bench");
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let requests: Vec<Request> = (0..if timed { 64 } else { 1 }).map(request).collect();
     for dim in [16, 64] {
         for (encoder, mixture) in [("twin", "none"), ("sdim", "none"), ("twin", "mos"), ("sdim", "mos")] {
-            let name = format!("{encoder}-{mixture}/{dim}");
-            if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
-                continue;
-            }
-            let subject = predictor(encoder, mixture, dim);
+            let (name, subject) = (format!("{encoder}-{mixture}/{dim}"), predictor(encoder, mixture, dim));
             if timed {
                 let mut times: Vec<f64> = (0..REQUESTS + 50)
                     .map(|n| {
