@@ -34,56 +34,24 @@ pub fn attend(
         (b, heads * d),
         #[inline(always)]
         |v| {
-            let mut out = vec![0.0; b * heads * d];
-            let mut saved = Saved::default();
             if let Some(of) = of_forward.of().filter(|_| !training) {
-                let queries = v[0].par_chunks(SAMPLES * heads * d);
-                let work = of.par_chunks(SAMPLES).zip(queries).zip(out.par_chunks_mut(SAMPLES * heads * d));
-                let histories = of_forward.histories();
-                let turned: Vec<Turned> =
-                    histories.ranges().map(|r| Turned::new(&v[1][r.start * d..r.end * d], d)).collect();
-                // The candidates of one request are one shard: the threads are free.
-                work.for_each_init(
-                    || (Reader::new(d, top_k), Vec::new()),
-                    |(reader, scores), ((of, queries), out)| {
-                        wide(
-                            #[inline(always)]
-                            || {
-                                let mut from = 0;
-                                for of in of.chunk_by(|a, b| a == b) {
-                                    let mine = from..from + of.len() * heads * d;
-                                    from = mine.end;
-                                    let range = histories.range(of[0] as usize);
-                                    if range.is_empty() {
-                                        continue;
-                                    }
-                                    scores.resize(of.len() * heads * range.len(), 0.0);
-                                    turned[of[0] as usize].scores(&queries[mine.clone()], scale, scores);
-                                    let history = &v[1][range.start * d..range.end * d];
-                                    let out = out[mine].chunks_exact_mut(d);
-                                    for (scores, out) in scores.chunks_exact(range.len()).zip(out) {
-                                        reader.read(scores, history, out);
-                                    }
-                                }
-                            },
-                        );
-                    },
-                );
-            } else {
-                let (mut reader, mut scores) = (Reader::new(d, top_k), Vec::new());
-                let samples = v[0].chunks_exact(heads * d).zip(out.chunks_exact_mut(heads * d));
-                for ((queries, out), range) in samples.zip(of_forward.ranges()) {
-                    let history = &v[1][range.start * d..range.end * d];
-                    scores.resize(range.len(), 0.0);
-                    for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
-                        for (score, row) in scores.iter_mut().zip(history.chunks_exact(d)) {
-                            *score = scale * dot(q, row);
-                        }
-                        reader.read(&scores, history, out);
-                        if training {
-                            saved.0.extend_from_slice(&reader.weights);
-                            saved.1.extend_from_slice(&reader.chosen);
-                        }
+                let histories = (&v[1][..], of_forward.histories(), of);
+                return (attend_shared(&v[0], histories, (heads, d), scale, top_k), Saved::default());
+            }
+            let (mut out, mut saved) = (vec![0.0; b * heads * d], Saved::default());
+            let (mut reader, mut scores) = (Reader::new(d, top_k), Vec::new());
+            let samples = v[0].chunks_exact(heads * d).zip(out.chunks_exact_mut(heads * d));
+            for ((queries, out), range) in samples.zip(of_forward.ranges()) {
+                let history = &v[1][range.start * d..range.end * d];
+                scores.resize(range.len(), 0.0);
+                for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+                    for (score, row) in scores.iter_mut().zip(history.chunks_exact(d)) {
+                        *score = scale * dot(q, row);
+                    }
+                    reader.read(&scores, history, out);
+                    if training {
+                        saved.0.extend_from_slice(&reader.weights);
+                        saved.1.extend_from_slice(&reader.chosen);
                     }
                 }
             }
@@ -130,6 +98,49 @@ pub fn attend(
 
 /// Weights, and chosen rows relative to their history, of all (sample, head) in turn; no rows where all are chosen.
 type Saved = (Vec<f32>, Vec<u32>);
+
+/// [`attend`] of samples that share histories, to the same bits: on all threads, as the candidates of one request are one shard.
+fn attend_shared(
+    queries: &[f32],
+    (rows, histories, of): (&[f32], &Offsets, &[u32]),
+    (heads, d): (usize, usize),
+    scale: f32,
+    top_k: Option<usize>,
+) -> Vec<f32> {
+    let history = |h: u32| {
+        let range = histories.range(h as usize);
+        &rows[range.start * d..range.end * d]
+    };
+    let turned: Vec<Turned> = (0..histories.segments() as u32).map(|h| Turned::new(history(h), d)).collect();
+    let (size, mut out) = (heads * d, vec![0.0; queries.len()]);
+    let parts = queries.par_chunks(SAMPLES * size).zip(out.par_chunks_mut(SAMPLES * size));
+    parts.zip(of.par_chunks(SAMPLES)).for_each_init(
+        || (Reader::new(d, top_k), Vec::new()),
+        |(reader, scores), ((mut queries, mut out), of)| {
+            wide(
+                #[inline(always)]
+                || {
+                    for of in of.chunk_by(|a, b| a == b) {
+                        let (mine, others) = queries.split_at(of.len() * size);
+                        let (to, to_others) = std::mem::take(&mut out).split_at_mut(mine.len());
+                        (queries, out) = (others, to_others);
+                        let history = history(of[0]);
+                        let n = history.len() / d;
+                        if n == 0 {
+                            continue;
+                        }
+                        scores.resize(of.len() * heads * n, 0.0);
+                        turned[of[0] as usize].scores(mine, scale, scores);
+                        for (scores, to) in scores.chunks_exact(n).zip(to.chunks_exact_mut(d)) {
+                            reader.read(scores, history, to);
+                        }
+                    }
+                },
+            );
+        },
+    );
+    out
+}
 
 /// Samples that are scored together, so that what they read of a history is in the cache.
 const SAMPLES: usize = 8;
