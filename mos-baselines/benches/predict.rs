@@ -10,16 +10,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used)] // criterion's macros; a bench may panic
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+mod common;
+
+use std::{hint::black_box, time::Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mos_baselines::{Registry, Spec};
-use mos_core::{CtrModel, ModelConfig, Predictor, Request};
-use mos_data::{Catalog, HistoryRule, RawEvent, Sessionizer, Vocabulary, rng};
+use mos_core::{Predictor, Request};
+use mos_data::{HistoryRule, RawEvent, Sessionizer, Vocabulary, rng};
 use rand::RngExt as _;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ITEMS: usize = 100_000;
 const LENGTH: usize = 1000;
@@ -27,11 +26,8 @@ const CANDIDATES: usize = 500;
 const REQUESTS: usize = 1000;
 
 fn predictor(encoder: &str, mixture: &str, dim: usize) -> Predictor {
-    let catalog = Arc::new(Catalog { items: ITEMS, behaviours: 1, ..Catalog::default() });
-    let (registry, spec) = (Registry::default(), Spec::new(encoder, mixture));
-    let config = ModelConfig { dim, ..ModelConfig::default() };
-    let mut model = CtrModel::new(&config, &catalog, 1, |b| registry.build(b, &spec)).unwrap();
-    model.prepare_scoring();
+    let spec = Spec::new(encoder, mixture);
+    let model = common::model(&Registry::default(), &spec, &common::bare_catalog(ITEMS), dim);
     let ids = (0..ITEMS).map(|i| (i > 0).then(|| format!("item{i}")));
     let vocabulary = Vocabulary::new(ids, vec![String::new()]).unwrap();
     let rule = HistoryRule { session: Sessionizer::HALF_HOUR, ticks_per_second: 1, max_length: LENGTH };
@@ -55,8 +51,7 @@ fn request(number: usize) -> Request {
 fn predict(c: &mut Criterion) {
     let mut group = c.benchmark_group("predict");
     group.throughput(Throughput::Elements(CANDIDATES as u64)).sample_size(20);
-    // `cargo test` runs a bench once, without this.
-    let timed = std::env::args().any(|arg| arg == "--bench");
+    let timed = common::timed();
     let requests: Vec<Request> = (0..if timed { 64 } else { 1 }).map(request).collect();
     for dim in [16, 64] {
         for (encoder, mixture) in [("twin", "none"), ("sdim", "none"), ("twin", "mos"), ("sdim", "mos")] {

@@ -19,16 +19,21 @@ const ITEMS: usize = 31;
 
 /// A small catalog with everything that a plug-in may ask for.
 pub fn catalog() -> Arc<Catalog> {
+    catalog_of(ITEMS)
+}
+
+/// The same with a number of items of choice, the unknown one included.
+pub fn catalog_of(items: usize) -> Arc<Catalog> {
     let mut draw = rng::stream(3, "conformance", &[]);
-    let mut values: Vec<f32> = (0..ITEMS * 8).map(|_| draw.random::<f32>() - 0.5).collect();
+    let mut values: Vec<f32> = (0..items * 8).map(|_| draw.random::<f32>() - 0.5).collect();
     values[..8].fill(0.0);
     let group = |i: usize, n: usize| if i == 0 { 0 } else { i % n + 1 };
     Arc::new(Catalog {
-        items: ITEMS,
-        categories: Some((0..ITEMS).map(|i| group(i, 4) as u32).collect()),
+        items,
+        categories: Some((0..items).map(|i| group(i, 4) as u32).collect()),
         category_count: 5,
         content: Some(Content { dim: 8, values }),
-        themes: Some((0..ITEMS).map(|i| if i == 0 { u16::MAX } else { (i % 8) as u16 }).collect()),
+        themes: Some((0..items).map(|i| if i == 0 { u16::MAX } else { (i % 8) as u16 }).collect()),
         behaviours: 3,
         ..Catalog::default()
     })

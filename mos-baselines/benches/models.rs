@@ -1,0 +1,51 @@
+//! A training step and scoring of a batch, of every encoder by itself and of every mixture.
+//!
+//! ```text
+//! cargo bench -p mos-baselines --bench models              # all
+//! cargo bench -p mos-baselines --bench models -- small     # the daily set
+//! cargo bench -p mos-baselines --bench models -- sdim      # one
+//! ```
+
+#![allow(missing_docs, clippy::unwrap_used)] // criterion's macros; a bench may panic
+
+mod common;
+
+use std::{cell::RefCell, time::Duration};
+
+use common::{SMALL, Size, Subject};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mos_baselines::Registry;
+
+const LARGE: Size = Size { name: "large", samples: 256, length: 500, items: 100_000, width: 64 };
+
+fn models(c: &mut Criterion) {
+    let registry = Registry::default();
+    for (size, warm, measured) in [(SMALL, 50, 200), (LARGE, 500, 2000)] {
+        if size.name == LARGE.name && !common::timed() {
+            continue;
+        }
+        let mut group = c.benchmark_group(format!("models/{}", size.name));
+        group.warm_up_time(Duration::from_millis(warm)).measurement_time(Duration::from_millis(measured));
+        group.throughput(Throughput::Elements(size.samples as u64)).sample_size(10).nresamples(2000);
+        for spec in common::cells(&registry) {
+            // Made where a filter lets it through.
+            let subject = RefCell::new(None);
+            let made = || Subject::new(&registry, &spec, size);
+            group.bench_function(format!("{}/train", common::name(&spec)), |b| {
+                let mut subject = subject.borrow_mut();
+                let subject = subject.get_or_insert_with(made);
+                b.iter(|| subject.train());
+            });
+            group.bench_function(format!("{}/score", common::name(&spec)), |b| {
+                let mut subject = subject.borrow_mut();
+                let subject = subject.get_or_insert_with(made);
+                subject.prepare();
+                b.iter(|| subject.score());
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, models);
+criterion_main!(benches);
