@@ -30,7 +30,7 @@ fn step(c: &mut Criterion) {
     {
         let name = if popularity == Popularity::Zipf { "zipf" } else { "uniform" };
         let case = format!("{name}/{items}");
-        let size = Size { name, samples: BATCH, length: LENGTH, items, width: WIDTH };
+        let size = Size { samples: BATCH, length: LENGTH, items, width: WIDTH };
         let (catalog, batch) = (common::bare_catalog(items), common::batch(size, popularity));
         let options = serde_json::json!({"heads": 4});
         let spec = Spec { encoder_options: options, ..Spec::new("twin", "none") };

@@ -15,8 +15,11 @@ use std::{cell::LazyCell, collections::BTreeSet, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use operations::{Given, OPERATIONS, SMALL, Size};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One of four shards of a batch of 256: 16,000 behaviours.
-const LARGE: Size = Size { name: "large", samples: 64, length: 250, width: 64 };
+const LARGE: Size = Size { samples: 64, length: 250, width: 64 };
 
 /// What `mos_core::ops` has beside operations: sizes and places of single rows.
 const NUMBERS: [&str; 3] = ["gap_bucket", "pairs", "position_bucket"];
@@ -38,8 +41,8 @@ fn all_operations_are_here() {
 
 fn operations(c: &mut Criterion) {
     all_operations_are_here();
-    for (size, warm, measured) in [(SMALL, 50, 200), (LARGE, 200, 1000)] {
-        let mut group = c.benchmark_group(format!("ops/{}", size.name));
+    for (name, size, warm, measured) in [("small", SMALL, 50, 200), ("large", LARGE, 200, 1000)] {
+        let mut group = c.benchmark_group(format!("ops/{name}"));
         group.warm_up_time(Duration::from_millis(warm)).measurement_time(Duration::from_millis(measured));
         group.sample_size(20).nresamples(2000);
         let given = LazyCell::new(|| Given::new(size));

@@ -21,8 +21,6 @@ pub(crate) fn timed() -> bool {
 /// How large a model and its batch are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
-    /// Name in the results.
-    pub(crate) name: &'static str,
     /// Histories of a batch.
     pub(crate) samples: usize,
     /// Behaviours of each.
@@ -34,9 +32,9 @@ pub(crate) struct Size {
 }
 
 /// Milliseconds a step: the daily set, and the check of instructions.
-pub(crate) const SMALL: Size = Size { name: "small", samples: 64, length: 100, items: 10_000, width: 16 };
+pub(crate) const SMALL: Size = Size { samples: 64, length: 100, items: 10_000, width: 16 };
 
-/// Each encoder by itself, and each mixture around two encoders that cost little: nothing, and the least of the attentions.
+/// Each encoder by itself, and each mixture around two cheap encoders; mean pooling leaves the mixture's own work.
 pub(crate) fn cells(registry: &Registry) -> Vec<Spec> {
     let alone = registry.encoders().map(|(encoder, ..)| Spec::new(encoder, "none"));
     let mixtures = registry.mixtures().map(|(mixture, ..)| mixture).filter(|mixture| *mixture != "none");

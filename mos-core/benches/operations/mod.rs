@@ -14,8 +14,6 @@ use Kind::{Any, Positive};
 /// How large inputs are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
-    /// Name in the results.
-    pub(crate) name: &'static str,
     /// Histories.
     pub(crate) samples: usize,
     /// Mean length of a history.
@@ -25,7 +23,7 @@ pub(crate) struct Size {
 }
 
 /// Inputs that stay in the fast caches.
-pub(crate) const SMALL: Size = Size { name: "small", samples: 16, length: 20, width: 16 };
+pub(crate) const SMALL: Size = Size { samples: 16, length: 20, width: 16 };
 
 /// Heads of an attention.
 const HEADS: usize = 4;
@@ -69,7 +67,7 @@ pub(crate) struct Given {
 impl Given {
     /// Of this size; lengths lie evenly between a half and one and a half of the mean.
     pub(crate) fn new(size: Size) -> Self {
-        let Size { samples: b, length, width: d, .. } = size;
+        let Size { samples: b, length, width: d } = size;
         let mut draw = rng::stream(1, "bench/given", &[]);
         let histories = Offsets::from_lengths((0..b).map(|i| length / 2 + i * length / (b - 1)));
         let (n, kept) = (histories.rows(), length / 5);
