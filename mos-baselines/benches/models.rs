@@ -20,7 +20,7 @@ const LARGE: Size = Size { samples: 256, length: 500, items: 100_000, width: 64 
 
 fn models(c: &mut Criterion) {
     let registry = Registry::default();
-    let sizes = [("small", SMALL, 50, 200), ("large", LARGE, 500, 2000)];
+    let sizes = [("small", SMALL, 50, 400), ("large", LARGE, 500, 2000)];
     // Once through the small ones is enough for a test.
     for (name, size, warm, measured) in sizes.into_iter().take(if common::timed() { 2 } else { 1 }) {
         let mut group = c.benchmark_group(format!("models/{name}"));

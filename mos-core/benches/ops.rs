@@ -41,7 +41,7 @@ fn all_operations_are_here() {
 
 fn operations(c: &mut Criterion) {
     all_operations_are_here();
-    for (name, size, warm, measured) in [("small", SMALL, 50, 200), ("large", LARGE, 200, 1000)] {
+    for (name, size, warm, measured) in [("small", SMALL, 50, 300), ("large", LARGE, 200, 1000)] {
         let mut group = c.benchmark_group(format!("ops/{name}"));
         group.warm_up_time(Duration::from_millis(warm)).measurement_time(Duration::from_millis(measured));
         group.sample_size(20).nresamples(2000);
