@@ -99,7 +99,7 @@ fn counted_by_callgrind(work: &mut dyn FnMut()) {
 }
 
 /// What the counts depend on beside the code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Environment {
     rustc: String,
     valgrind: String,
