@@ -266,8 +266,8 @@ impl CtrModel {
         let logits = cost::charge(Part::Head, || {
             let logits = self.head.forward(pass, &target, &interest);
             let targets: Vec<u32> = events.targets.iter().map(|t| pass.index.items[*t as usize]).collect();
-            let (items, places) = pass.value_rows(self.bias, &targets);
-            let bias = ops::gather_rows(&mut pass.tape, &items, &places);
+            let (biases, places) = pass.value_rows(self.bias, &targets);
+            let bias = ops::gather_rows(&mut pass.tape, &biases, &places);
             ops::add(&mut pass.tape, &logits, &bias)
         });
         Ok((logits, target))

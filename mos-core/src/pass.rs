@@ -12,7 +12,7 @@ use crate::{
 /// The distinct items of a shard: tables are gathered once per distinct item, and everything else points into that.
 #[derive(Clone, Debug)]
 pub struct ItemIndex {
-    /// Catalog row of each distinct item `[U]`, rising: tables are read and updated from front to back.
+    /// Catalog row of each distinct item `[U]`. They must rise: tables are read and updated from front to back.
     pub items: Vec<u32>,
 }
 
@@ -226,8 +226,8 @@ impl<'a> Pass<'a> {
         self.leaves.entry(table).or_insert_with(all).values.clone()
     }
 
-    /// The rows `values` of a table of values, each once, as a leaf that gets a gradient, and the place of each value in it. A pass
-    /// reads such a table once.
+    /// The rows `values` of a table, each once, as a leaf that gets a gradient, and the place of each value in it: for a table of
+    /// another length than the catalog, or of which a pass needs few rows. A pass reads such a table once.
     pub(crate) fn value_rows(&mut self, table: TableId, values: &[u32]) -> (Mat, Vec<u32>) {
         let mut rows = values.to_vec();
         rows.sort_unstable();
@@ -235,7 +235,7 @@ impl<'a> Pass<'a> {
         let places = values.iter().map(|v| rows.partition_point(|row| row < v) as u32).collect();
         let leaf = Leaf { values: self.tables.gather(table, &rows), rows: Some(rows) };
         let found = leaf.values.clone();
-        assert!(self.leaves.insert(table, leaf).is_none(), "a table of values is read twice");
+        assert!(self.leaves.insert(table, leaf).is_none(), "a table is read twice in one pass");
         (found, places)
     }
 

@@ -1,7 +1,7 @@
 //! Embedding tables, kept off the tape: a pass gathers the rows it needs into a leaf, and only those rows are updated.
 //!
-//! The default update is *lazy* Adam: moments of rows that a step does not touch stay as they are, so a step costs
-//! the same for any vocabulary. PyTorch's dense Adam moves every row at every step; [`Tables::update_dense`] is
+//! The default update is *lazy* Adam: moments of rows that a step does not touch stay as they are, so an update
+//! costs what it touches. PyTorch's dense Adam moves every row at every step; [`Tables::update_dense`] is
 //! that reference, and both agree while every row is touched in each step. An L2 term pulls the rows that a step touches.
 
 use std::sync::Arc;
@@ -272,10 +272,11 @@ impl<'a> RowGrads<'a> {
     /// gradient is zero are left out.
     ///
     /// # Panics
-    /// If rows do not rise.
+    /// If rows do not rise, or go beyond the table.
     pub fn new(table_rows: usize, dim: usize, shards: &[(&'a [u32], &'a [f32])]) -> Self {
         let shard = |(rows, grads): &(&'a [u32], &'a [f32])| {
             assert!(rows.is_sorted_by(|a, b| a < b), "rows of a shard rise");
+            assert!(rows.last().is_none_or(|row| (*row as usize) < table_rows), "rows lie in their table");
             let places = grads.chunks_exact(dim).take(rows.len()).enumerate();
             let reached = places.filter(|(_, grad)| !is_zero(grad)).map(|(k, _)| k as u32);
             Shard { rows, grads, reached: reached.collect() }

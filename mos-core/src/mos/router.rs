@@ -231,7 +231,8 @@ impl Router {
     /// The routing vectors of the items of a training pass `[U, dim]`; adds losses, records codebook statistics.
     pub fn learn(&self, pass: &mut Pass<'_>, events: &Events) -> Mat {
         let vectors = match &self.vectors {
-            Vectors::Given => Mat::zeros(pass.index.items.len(), 1),
+            // Given themes have no codes to learn.
+            Vectors::Given => return Mat::zeros(pass.index.items.len(), 1),
             Vectors::Rows { table, detached } => {
                 let rows = pass.item_rows(*table);
                 if *detached { rows.detached() } else { rows }

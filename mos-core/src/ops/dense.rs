@@ -185,9 +185,10 @@ pub fn mul(tape: &mut Tape, a: &Mat, b: &Mat) -> Mat {
         |v| (v[0].iter().zip(v[1].iter()).map(|(a, b)| a * b).collect(), ()),
         #[inline(always)]
         |back, ()| {
-            for (i, g) in back.out.iter().enumerate() {
-                back.grads[0][i] += g * back.values[1][i];
-                back.grads[1][i] += g * back.values[0][i];
+            for (to, other) in back.grads.iter_mut().zip(back.values.iter().rev()) {
+                for ((to, g), x) in to.iter_mut().zip(back.out).zip(other.iter()) {
+                    *to += g * x;
+                }
             }
         },
     )

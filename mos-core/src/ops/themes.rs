@@ -44,6 +44,7 @@ pub(crate) fn dots_side_by_side(row: &[f32], lanes: &[[f32; LANES]]) -> [f32; LA
 pub fn memberships(tape: &mut Tape, vectors: &Mat, codes: &Mat, temperature: f32) -> Mat {
     let (u, d, k) = (vectors.rows(), vectors.cols(), codes.rows());
     assert_eq!(codes.cols(), d, "memberships: codes as wide as vectors");
+    assert!(d > 0 && k > 0, "memberships: {k} codes of width {d}");
     count(u * k * d);
     tape.record(
         &[vectors, codes],
@@ -107,8 +108,12 @@ const TINY: f32 = 1e-9;
 ///
 /// # Shapes
 /// `p: [U, K]` → `[1, 1]`
+///
+/// # Panics
+/// Unless K lies between 1 and 256.
 pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat {
     let k = p.cols();
+    assert!((1..=256).contains(&k), "mutual_information: {k} columns");
     count(pairs.len() * k * k);
     let kept = pairs.to_vec();
     tape.record(
@@ -176,6 +181,7 @@ fn sum_of_products(p: &[f32], k: usize, pairs: &[(u32, u32)]) -> Vec<f32> {
         9..=16 => sum_of_products_of::<2>(p, k, pairs),
         17..=32 => sum_of_products_of::<4>(p, k, pairs),
         33..=64 => sum_of_products_of::<8>(p, k, pairs),
+        65..=128 => sum_of_products_of::<16>(p, k, pairs),
         _ => sum_of_products_of::<32>(p, k, pairs),
     }
 }
@@ -213,6 +219,7 @@ fn add_products_grad(p: &[f32], k: usize, pairs: &[(u32, u32)], m: &[f32], g: f3
         9..=16 => add_products_grad_of::<2>(p, k, pairs, m, g, to),
         17..=32 => add_products_grad_of::<4>(p, k, pairs, m, g, to),
         33..=64 => add_products_grad_of::<8>(p, k, pairs, m, g, to),
+        65..=128 => add_products_grad_of::<16>(p, k, pairs, m, g, to),
         _ => add_products_grad_of::<32>(p, k, pairs, m, g, to),
     }
 }
@@ -297,17 +304,20 @@ fn products_in_lanes<const B: usize>(x: &Blocks<B>, columns: &[Blocks<B>], k: us
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::RngExt as _;
 
     use super::*;
 
     proptest! {
         #[test]
         fn tiles_keep_the_bits_of_plain_loops(
-            k in 1usize..20,
+            k in prop_oneof![1usize..20, prop::sample::select(vec![24, 32, 33, 64, 65, 100, 128, 255])],
             pairs in prop::collection::vec((0u32..9, 0u32..9), 0..40),
-            seed in prop::collection::vec(-1f32..1.0, 9 * 20 + 20 * 20 + 9 * 20),
+            seed in 0u64..1000,
         ) {
-            let (p, rest) = seed.split_at(9 * k);
+            let mut draw = mos_data::rng::stream(seed, "tests", &[]);
+            let values: Vec<f32> = (0..18 * k + k * k).map(|_| draw.random::<f32>() * 2.0 - 1.0).collect();
+            let (p, rest) = values.split_at(9 * k);
             let (m, rest) = rest.split_at(k * k);
             let mut found = rest[..9 * k].to_vec();
             let (mut joint, mut wanted) = (vec![0.0; k * k], found.clone());
