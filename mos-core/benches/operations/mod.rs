@@ -210,11 +210,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     taped("map:gelu", rows, |t, v, _| ops::map(t, &v[0], Function::Gelu)),
     taped("map:softplus", rows, |t, v, _| ops::map(t, &v[0], Function::Softplus)),
     taped("map:leaky_relu", rows, |t, v, _| ops::map(t, &v[0], Function::LeakyRelu)),
-    taped(
-        "matmul_nt",
-        |g| vec![(Any, g.n, g.d), (Any, EXPERTS, g.d)],
-        |t, v, _| ops::matmul_nt(t, &v[0], &v[1]),
-    ),
+    taped("matmul_nt", rows_and_codes, |t, v, _| ops::matmul_nt(t, &v[0], &v[1])),
     taped(
         "mix",
         |g| vec![(Any, g.n, 2), (Any, g.n, g.d), (Any, g.n, g.d)],
@@ -305,7 +301,6 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     taped("bce_with_logits", |g| vec![(Any, g.b, 1)], |t, v, g| ops::bce_with_logits(t, &v[0], &g.labels)),
     taped("cosine_commitment", rows, |t, v, g| ops::cosine_commitment(t, &v[0], &g.codes, &g.assigned)),
     taped("mean_square", rows, |t, v, _| ops::mean_square(t, &v[0])),
-    taped("mutual_information", shares, |t, v, g| ops::mutual_information(t, &v[0], &g.pairs)),
     taped(
         "sum_scalars",
         |_| vec![(Any, 1, 1), (Any, 1, 1)],
@@ -349,6 +344,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             ops::self_attend(t, (&v[0], &v[1], &v[2]), Some(bias), &g.histories, HEADS, silu, true)
         },
     ),
+    taped("memberships", rows_and_codes, |t, v, _| ops::memberships(t, &v[0], &v[1], 0.5)),
+    taped("mutual_information", shares, |t, v, g| ops::mutual_information(t, &v[0], &g.pairs)),
 ];
 
 fn rows(g: &Given) -> Vec<(Kind, usize, usize)> {
@@ -377,6 +374,10 @@ fn scores(g: &Given) -> Vec<(Kind, usize, usize)> {
 
 fn scores_and_rows(g: &Given) -> Vec<(Kind, usize, usize)> {
     vec![(Any, g.n, 1), (Any, g.n, g.d)]
+}
+
+fn rows_and_codes(g: &Given) -> Vec<(Kind, usize, usize)> {
+    vec![(Any, g.n, g.d), (Any, EXPERTS, g.d)]
 }
 
 fn rows_and_map(g: &Given) -> Vec<(Kind, usize, usize)> {
