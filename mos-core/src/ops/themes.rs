@@ -304,7 +304,6 @@ fn products_in_lanes<const B: usize>(x: &Blocks<B>, columns: &[Blocks<B>], k: us
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rand::RngExt as _;
 
     use super::*;
 
