@@ -324,7 +324,7 @@ mod tests {
         }
         let weight = params.get(params.ids().next().unwrap()).to_vec();
         attributes.prepare(&mut params, &tables);
-        let index = ItemIndex { items: vec![7, 0, 12, 39] };
+        let index = ItemIndex { items: vec![0, 7, 12, 39] };
         let rng = rng::stream(1, "tests", &[]);
         let mut pass = Pass::new(Tape::scoring(), &params, &tables, &index, rng);
         let embeddings = Mat::new(4, 2, (0..8).map(|i| i as f32).collect());
