@@ -97,9 +97,9 @@ impl ItemSet {
     fn count(&mut self) -> Vec<u32> {
         let mut items = Vec::new();
         for (w, used) in self.used.iter().enumerate() {
-            for word in bits(*used).map(|bit| w * 64 + bit as usize) {
+            for word in ops::bits(*used).map(|bit| w * 64 + bit as usize) {
                 self.before[word] = items.len() as u32;
-                items.extend(bits(self.words[word]).map(|bit| word as u32 * 64 + bit));
+                items.extend(ops::bits(self.words[word]).map(|bit| word as u32 * 64 + bit));
             }
         }
         items
@@ -118,15 +118,6 @@ impl ItemSet {
             self.used[*item as usize / 4096] = 0;
         }
     }
-}
-
-/// Places of the bits of a word, rising.
-fn bits(mut word: u64) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let bit = (word != 0).then(|| word.trailing_zeros());
-        word &= word.wrapping_sub(1);
-        bit
-    })
 }
 
 /// What an encoder wants to do to its own state after the step (codebook statistics), tagged by the encoder.

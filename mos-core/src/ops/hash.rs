@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    add_product, axpy,
+    add_product, axpy, bits,
     dense::{add_unit_grad, unit},
     wide,
 };
@@ -165,9 +165,8 @@ fn each_match(codes: &[u16], wanted: &[u16], mut with: impl FnMut(usize)) {
                 }
             }
         }
-        while equal != 0 {
-            with(chunk * LANES + equal.trailing_zeros() as usize);
-            equal &= equal - 1;
+        for i in bits(equal.into()) {
+            with(chunk * LANES + i as usize);
         }
     }
 }

@@ -36,7 +36,7 @@ pub use themes::{memberships, mutual_information};
 
 pub(crate) use dense::softmax;
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
-pub(crate) use themes::{dots_side_by_side, side_by_side};
+pub(crate) use themes::dots_side_by_side;
 
 use crate::clock;
 
@@ -109,6 +109,31 @@ fn add_columns<'a, const C: usize>(
     }
     *out = sums;
     from + C
+}
+
+/// Rows `[n, d]`, L of them side by side, value by value: `[n / L, d]` lanes, zeros behind the last row. Sums over d then keep their
+/// order in each lane.
+pub(crate) fn side_by_side<const L: usize>(rows: &[f32], d: usize) -> Vec<[f32; L]> {
+    let mut lanes = vec![[0.0; L]; (rows.len() / d).div_ceil(L) * d];
+    for (rows, block) in rows.chunks(L * d).zip(lanes.chunks_exact_mut(d)) {
+        for (i, row) in rows.chunks_exact(d).enumerate() {
+            block.iter_mut().zip(row).for_each(|(lanes, x)| lanes[i] = *x);
+        }
+    }
+    lanes
+}
+
+/// Places of the bits of a word, rising.
+#[inline(always)]
+pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(
+        #[inline(always)]
+        move || {
+            let bit = (word != 0).then(|| word.trailing_zeros());
+            word &= word.wrapping_sub(1);
+            bit
+        },
+    )
 }
 
 /// A matrix in a slice; `true` = read it transposed.

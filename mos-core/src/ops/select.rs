@@ -1,6 +1,8 @@
 //! The largest of some scores, without sorting: the k-th largest is found by bisection of the integers whose order is that of
 //! the scores, each step counting in wide vectors how many lie above.
 
+use super::bits;
+
 /// Keys whose places are found in one go.
 const LANES: usize = 16;
 /// Steps of the bisection that may halve values.
@@ -101,9 +103,7 @@ fn append_from(keys: &[i32], least: i32, mut left_out: usize, places: &mut Vec<u
                 }
             }
         }
-        while found != 0 {
-            let i = found.trailing_zeros();
-            found &= found - 1;
+        for i in bits(found.into()) {
             if left_out > 0 && keys[i as usize] == least {
                 left_out -= 1;
             } else {

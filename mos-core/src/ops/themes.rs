@@ -5,26 +5,14 @@ use std::borrow::Cow;
 use super::{
     axpy,
     dense::{add_unit_grad, unit},
-    dot, exp_of_negative, is_zero,
+    dot, exp_of_negative, is_zero, side_by_side,
 };
 use crate::{Mat, Tape, cost::count};
 
 /// Values that are handled together.
 const LANES: usize = 8;
 
-/// Rows `[K, d]` eight side by side, value by value: `[K / 8, d]` lanes, zeros behind the last row. Sums over d then keep their
-/// order in each lane.
-pub(crate) fn side_by_side(rows: &[f32], d: usize) -> Vec<[f32; LANES]> {
-    let count = rows.len() / d.max(1);
-    let mut lanes = vec![[0.0; LANES]; count.div_ceil(LANES) * d];
-    for (k, row) in rows.chunks_exact(d.max(1)).enumerate() {
-        let block = &mut lanes[k / LANES * d..][..d];
-        block.iter_mut().zip(row).for_each(|(lanes, x)| lanes[k % LANES] = *x);
-    }
-    lanes
-}
-
-/// Products of a row with eight others.
+/// Products of a row with eight others that are [`side_by_side`].
 #[inline(always)]
 pub(crate) fn dots_side_by_side(row: &[f32], lanes: &[[f32; LANES]]) -> [f32; LANES] {
     let mut sums = [0.0; LANES];
@@ -156,46 +144,32 @@ pub fn mutual_information(tape: &mut Tape, p: &Mat, pairs: &[(u32, u32)]) -> Mat
     )
 }
 
-/// A row of a matrix with up to 8 B columns, zeros behind them.
+/// The rows of a matrix with `k` columns, each as so many blocks, zeros behind its end.
+#[inline(always)]
+fn blocks_of(rows: &[f32], k: usize, blocks: usize) -> Cow<'_, [[f32; LANES]]> {
+    if k == blocks * LANES {
+        return rows.as_chunks().0.into();
+    }
+    let mut out = vec![[0.0; LANES]; rows.len() / k * blocks];
+    for (blocks, row) in out.chunks_exact_mut(blocks).zip(rows.chunks_exact(k)) {
+        blocks.as_flattened_mut()[..k].copy_from_slice(row);
+    }
+    out.into()
+}
+
+/// A row in blocks.
 type Blocks<const B: usize> = [[f32; LANES]; B];
 
-/// The rows of a matrix with `k` columns.
-#[inline(always)]
-fn blocks_of<const B: usize>(rows: &[f32], k: usize) -> Cow<'_, [Blocks<B>]> {
-    if k == B * LANES {
-        return rows.as_chunks().0.as_chunks().0.into();
-    }
-    let padded = |row: &[f32]| {
-        let mut out = [[0.0; LANES]; B];
-        out.as_flattened_mut()[..k].copy_from_slice(row);
-        out
-    };
-    rows.chunks_exact(k).map(padded).collect()
-}
-
-/// Σ p_i p_jᵀ `[K, K]` over pairs, added in their order.
+/// Σ p_i p_jᵀ `[K, K]` over pairs, added in their order. A tile of 8 x 8 sums stays in registers while all pairs pass.
 #[inline(always)]
 fn sum_of_products(p: &[f32], k: usize, pairs: &[(u32, u32)]) -> Vec<f32> {
-    match k {
-        0..=8 => sum_of_products_of::<1>(p, k, pairs),
-        9..=16 => sum_of_products_of::<2>(p, k, pairs),
-        17..=32 => sum_of_products_of::<4>(p, k, pairs),
-        33..=64 => sum_of_products_of::<8>(p, k, pairs),
-        65..=128 => sum_of_products_of::<16>(p, k, pairs),
-        _ => sum_of_products_of::<32>(p, k, pairs),
-    }
-}
-
-/// A tile of 8 x 8 sums stays in registers while all pairs pass.
-#[inline(always)]
-fn sum_of_products_of<const B: usize>(p: &[f32], k: usize, pairs: &[(u32, u32)]) -> Vec<f32> {
-    let p = blocks_of::<B>(p, k);
+    let blocks = k.div_ceil(LANES);
+    let p = blocks_of(p, k, blocks);
     let mut sum = vec![0.0; k * k];
-    let used = 0..k.div_ceil(LANES);
-    for (down, across) in used.clone().flat_map(|down| used.clone().map(move |across| (down, across))) {
+    for (down, across) in (0..blocks).flat_map(|down| (0..blocks).map(move |across| (down, across))) {
         let mut tile = [[0.0; LANES]; LANES];
         for (i, j) in pairs {
-            let (a, b) = (p[*i as usize][down], p[*j as usize][across]);
+            let (a, b) = (p[*i as usize * blocks + down], p[*j as usize * blocks + across]);
             for r in 0..LANES {
                 for c in 0..LANES {
                     tile[r][c] += a[r] * b[c];
@@ -234,11 +208,13 @@ fn add_products_grad_of<const B: usize>(
     to: &mut [f32],
 ) {
     let transposed: Vec<f32> = (0..k * k).map(|at| m[at % k * k + at / k]).collect();
-    let (p, rows, columns) = (blocks_of::<B>(p, k), blocks_of::<B>(m, k), blocks_of::<B>(&transposed, k));
-    let mut grads = blocks_of::<B>(to, k).into_owned();
+    let [p, m, transposed] = [p, m, &transposed].map(|rows| blocks_of(rows, k, B));
+    let mut grads = blocks_of(to, k, B).into_owned();
+    let ([(p, _), (rows, _), (columns, _)], (grads, _)) =
+        ([&p, &m, &transposed].map(|m| m.as_chunks::<B>()), grads.as_chunks_mut::<B>());
     for (i, j) in pairs {
         let (a, b) = (&p[*i as usize], &p[*j as usize]);
-        let products: Blocks<B> = products_in_lanes(b, &columns, k);
+        let products: Blocks<B> = products_in_lanes(b, columns, k);
         if i == j {
             // Both parts reach one row, in turns.
             let (grad, of) = (grads[*i as usize].as_flattened_mut(), products.as_flattened());
@@ -264,7 +240,7 @@ fn add_products_grad_of<const B: usize>(
         }
         grads[*j as usize] = sums;
     }
-    for (to, grads) in to.chunks_exact_mut(k).zip(&grads) {
+    for (to, grads) in to.chunks_exact_mut(k).zip(grads) {
         to.copy_from_slice(&grads.as_flattened()[..k]);
     }
 }

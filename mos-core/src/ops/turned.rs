@@ -2,6 +2,8 @@
 
 use std::{array, ops::Range};
 
+use super::side_by_side;
+
 /// Rows of a block, one in each lane.
 const ROWS: usize = 16;
 /// Queries that a block is read for in one go.
@@ -12,7 +14,7 @@ const PARTS: usize = 8;
 /// A history in blocks of [`ROWS`] rows, each turned so that a column of the block is one vector: `[n / 16, d, 16]`, zeros
 /// behind the last row.
 pub(super) struct Turned {
-    blocks: Vec<f32>,
+    blocks: Vec<[f32; ROWS]>,
     rows: usize,
     d: usize,
 }
@@ -22,25 +24,15 @@ impl Turned {
     /// `history: [n, d]`
     #[inline(always)]
     pub(super) fn new(history: &[f32], d: usize) -> Self {
-        let rows = history.len() / d;
-        let mut blocks = vec![0.0; rows.div_ceil(ROWS) * ROWS * d];
-        for (rows, block) in history.chunks(ROWS * d).zip(blocks.chunks_exact_mut(ROWS * d)) {
-            for (i, row) in rows.chunks_exact(d).enumerate() {
-                for (x, column) in row.iter().zip(block.chunks_exact_mut(ROWS)) {
-                    column[i] = *x;
-                }
-            }
-        }
-        Self { blocks, rows, d }
+        Self { blocks: side_by_side(history, d), rows: history.len() / d, d }
     }
 
     /// `scale` times the product of each query with each row, to the bits of [`super::dot`]: `[Q, d]` → `[Q, n]`.
     #[inline(always)]
     pub(super) fn scores(&self, queries: &[f32], scale: f32, out: &mut [f32]) {
         let &Self { rows, d, .. } = self;
-        for (number, block) in self.blocks.chunks_exact(ROWS * d).enumerate() {
+        for (number, columns) in self.blocks.chunks_exact(d).enumerate() {
             let from = number * ROWS;
-            let (columns, _) = block.as_chunks::<ROWS>();
             let write = |sums: [f32; ROWS], out: &mut [f32]| {
                 out[from..rows.min(from + ROWS)]
                     .iter_mut()
