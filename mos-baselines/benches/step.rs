@@ -14,7 +14,7 @@ use std::hint::black_box;
 use common::{Popularity, Size};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use mos_baselines::{Registry, Spec};
-use mos_core::{Adam, Builder, ItemIndex, Params, RowGrads, TableInit, Tables, TrainConfig};
+use mos_core::{Adam, Builder, ItemIndex, Params, RowGrads, ShardRows, TableInit, Tables, TrainConfig};
 use rayon::prelude::*;
 
 const BATCH: usize = 256;
@@ -44,23 +44,22 @@ fn step(c: &mut Criterion) {
         let of_items = of_items.unwrap().1;
         drop(model);
 
-        // The table's part of a step, as a step does it: four shards gather, their gradients are summed and applied. The
+        // The table's part of a step, as a step does it: the shards gather, their gradients are summed and applied. The
         // gradients are those of the step: behaviours outside the top k have none.
         let (mut params, mut tables) = (Params::default(), Tables::default());
         let table = Builder::new(&mut params, &mut tables, &catalog, WIDTH, 1)
             .item_table("items", WIDTH, TableInit::Normal(0.05))
             .unwrap();
-        let shards = batch.split(train.shards);
+        let shards = batch.split_within(train.shards, (1 << 18) / WIDTH);
         let rows: Vec<Vec<u32>> = shards.iter().map(|s| ItemIndex::of(s).unwrap().0.items).collect();
         let grad = |row: &u32| &of_items[*row as usize * WIDTH..(*row as usize + 1) * WIDTH];
-        let grads: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().flat_map(grad).copied().collect()).collect();
+        let grads: Vec<ShardRows> =
+            rows.iter().map(|r| ShardRows::new(WIDTH, r, r.iter().flat_map(grad).copied().collect())).collect();
         for dense in [false, true] {
             group.bench_function(format!("table_{}/{case}", if dense { "dense" } else { "lazy" }), |b| {
                 b.iter(|| {
-                    rows.par_iter().for_each(|rows| drop(black_box(tables.gather(table, rows))));
-                    let pairs: Vec<(&[u32], &[f32])> =
-                        rows.iter().zip(&grads).map(|(r, g)| (r.as_slice(), g.as_slice())).collect();
-                    let grads = RowGrads::new(items, WIDTH, &pairs);
+                    rows.par_iter().for_each(|rows| drop(black_box(tables.gather(table, rows).values().len())));
+                    let grads = RowGrads::new(items, WIDTH, &grads);
                     let scale = black_box(grads.squares()) as f32;
                     if dense {
                         tables.update_dense(table, &grads, scale, 0.0, &Adam::default(), 1);

@@ -134,6 +134,9 @@ pub fn check_with(registry: &Registry, spec: &Spec, head: &HeadConfig) -> std::r
     }
     shared_histories(&subject).map_err(|e| say(&e))?;
     gradients(model(11), &all).map_err(|e| say(&e))?;
+    if !subject.compares_samples() {
+        shards(&subject, &all).map_err(|e| say(&e))?;
+    }
 
     let config = TrainConfig::default();
     let path = std::env::temp_dir().join(format!("mos-{}-{}.safetensors", std::process::id(), unique()));
@@ -225,6 +228,32 @@ fn shared_histories(model: &CtrModel) -> std::result::Result<(), String> {
         let stated = model.stated_cost_of_candidates(&history, &targets, time).map_err(|e| e.to_string())?;
         if executed != stated.executed() {
             return Err(format!("candidates that share a history cost {executed:?} but state {stated:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What training learns from a batch is the mean of what it learns from its parts, unless something is drawn.
+fn shards(model: &CtrModel, batch: &Batch) -> std::result::Result<(), String> {
+    let of = |batch: &Batch, draw| model.training_gradients(batch, draw).map_err(|e| e.to_string());
+    let whole = of(batch, 0)?;
+    if whole != of(batch, 1)? {
+        return Ok(());
+    }
+    let mut sums: Vec<(String, Vec<f32>)> = Vec::new();
+    for part in batch.split(3) {
+        let share = part.len() as f32 / batch.len() as f32;
+        for (k, (name, grad)) in of(&part, 0)?.into_iter().enumerate() {
+            if sums.len() == k {
+                sums.push((name, vec![0.0; grad.len()]));
+            }
+            sums[k].1.iter_mut().zip(grad).for_each(|(sum, g)| *sum += share * g);
+        }
+    }
+    for ((name, whole), (_, parts)) in whole.iter().zip(&sums) {
+        let most = whole.iter().fold(1e-3f32, |most, g| most.max(g.abs()));
+        if whole.iter().zip(parts).any(|(a, b)| (a - b).abs() > 1e-4 * most) {
+            return Err(format!("the gradient of {name} depends on how a batch is cut: see `compares_samples`"));
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ pub fn compare(registry: &Registry, path: &Path) -> Result<Agreement, String> {
     let scores = model.score(&batch).map_err(|e| say(&e))?;
     close("logits", &scores, &values("expected.logits")?)?;
     let whole = about.contains_key("losses");
-    let grads = if whole { model.training_gradients(&batch) } else { model.gradients(&batch) };
+    let grads = if whole { model.training_gradients(&batch, 0) } else { model.gradients(&batch) };
     let grads: HashMap<String, Vec<f32>> = grads.map_err(|e| say(&e))?.into_iter().collect();
     let compares = |name: &String| file.tensor(&format!("expected.grad.{name}")).is_ok();
     let reached = |grad: &[f32]| grad.iter().any(|g| *g != 0.0);

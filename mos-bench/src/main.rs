@@ -10,20 +10,22 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Has the allocator keep freed pages for ten seconds: a step takes again what the one before gave back, which the system would
-/// have to clear first. The allocator reads its settings before `main`, from the environment alone, so that
-/// the program begins once more with it. Whoever sets the variable has his way.
+/// have to clear first. And has it ask for large pages where it takes much at once: rows of large tables lie all over them. The
+/// allocator reads its settings before `main`, from the environment alone, so that the program begins once more with them.
+/// Whoever sets one of the variables has his way.
 fn keep_pages() {
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt as _;
-        const DELAY: &str = "MIMALLOC_PURGE_DELAY";
-        if std::env::var_os(DELAY).is_none()
+        const SETTINGS: [(&str, &str); 2] =
+            [("MIMALLOC_PURGE_DELAY", "10000"), ("MIMALLOC_ALLOW_LARGE_OS_PAGES", "1")];
+        if SETTINGS.iter().all(|(name, _)| std::env::var_os(name).is_none())
             && let Ok(program) = std::env::current_exe()
         {
             let mut args = std::env::args_os();
             let name = args.next().unwrap_or_else(|| program.clone().into());
             // Returns only where it fails; then all goes on as it was.
-            let _ = std::process::Command::new(program).arg0(name).args(args).env(DELAY, "10000").exec();
+            let _ = std::process::Command::new(program).arg0(name).args(args).envs(SETTINGS).exec();
         }
     }
 }

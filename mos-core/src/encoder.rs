@@ -118,6 +118,13 @@ pub trait SequenceEncoder: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Whether training compares the samples of a shard with each other (a loss over how often each expert is chosen, a limit
+    /// for each expert). Shards are then as large as [`crate::TrainConfig::shards`] says; else they are as small as a
+    /// cache. Asked of every encoder inside a model: a mixture never has to pass it on.
+    fn compares_samples(&self) -> bool {
+        false
+    }
+
     /// The encoders inside this one, each once. They are visited by the model: a mixture never has to pass
     /// [`Self::after_step`] and [`Self::prepare_scoring`] on.
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

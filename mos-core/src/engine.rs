@@ -4,7 +4,7 @@
 //! every operation records into it, so values are shared by reference, fan-out needs no merging, and the same
 //! code scores (tape off) and trains (tape on).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dfdx::tensor::{
     Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec,
@@ -13,20 +13,61 @@ use dfdx::tensor_ops::Backward as _;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, clock, ops::wide};
+use crate::{
+    Error, Result,
+    clock::{self, Stage},
+    ops::{axpy, is_zero, wide},
+};
 
 thread_local! {
     static DEVICE: Cpu = Cpu::default();
 }
 
+/// What a matrix is known by on a dfdx tape. It is empty: values stay in one place and are never copied into a tensor.
+type Tag = Tensor<(usize,), f32, Cpu, NoneTape>;
+
+fn tag() -> Tag {
+    DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)))
+}
+
 /// A row-major matrix of `f32`, `[rows, cols]`. Cloning shares the values.
+///
+/// Rows gathered from other matrices are copied when they are first read, and not at all where they are only gathered again.
 #[derive(Clone, Debug)]
 pub struct Mat {
     rows: usize,
     cols: usize,
-    values: Arc<Vec<f32>>,
-    /// Its identity on a dfdx tape. The tensor itself is empty: values stay in one place and are never copied into it.
-    tag: Tensor<(usize,), f32, Cpu, NoneTape>,
+    values: Arc<Values>,
+    tag: Tag,
+    /// Of gathered rows, the matrices that their gradient is meant for, so that rows gathered from them need not pass it
+    /// through all of these.
+    targets: Option<Arc<[Target]>>,
+}
+
+#[derive(Debug)]
+struct Values {
+    there: OnceLock<Arc<Vec<f32>>>,
+    /// Where values that are not there yet come from: their sum.
+    reads: Vec<Read>,
+}
+
+/// Row r is row `at[r]` of `from`.
+#[derive(Clone, Debug)]
+struct Read {
+    from: Arc<Vec<f32>>,
+    at: Arc<[u32]>,
+}
+
+/// The gradient of row r belongs to row `at[r]` of another matrix, which has so many rows.
+#[derive(Clone, Debug)]
+struct Target {
+    tag: Tag,
+    rows: usize,
+    at: Arc<[u32]>,
+}
+
+fn pick(of: &[u32], at: &[u32]) -> Arc<[u32]> {
+    at.iter().map(|i| of[*i as usize]).collect()
 }
 
 impl Mat {
@@ -36,8 +77,15 @@ impl Mat {
     /// If `values.len() != rows * cols`: the shape is this crate's own arithmetic, never user data.
     pub fn new(rows: usize, cols: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows} x {cols} matrix needs {} values", rows * cols);
-        let tag = DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)));
-        Self { rows, cols, values: Arc::new(values), tag }
+        let values = Values { there: OnceLock::from(Arc::new(values)), reads: Vec::new() };
+        Self { rows, cols, values: Arc::new(values), tag: tag(), targets: None }
+    }
+
+    /// The rows `at` of a table whose rows have `cols` values, as a leaf.
+    pub(crate) fn of_table(table: &Arc<Vec<f32>>, cols: usize, at: &[u32]) -> Self {
+        let reads = vec![Read { from: table.clone(), at: at.into() }];
+        let values = Arc::new(Values { there: OnceLock::new(), reads });
+        Self { rows: at.len(), cols, values, tag: tag(), targets: None }
     }
 
     /// A matrix of zeros.
@@ -48,8 +96,7 @@ impl Mat {
     /// The same values as a constant: nothing reaches them in a backward pass.
     #[must_use]
     pub fn detached(&self) -> Self {
-        let tag = DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)));
-        Self { values: self.values.clone(), tag, ..*self }
+        Self { values: self.values.clone(), tag: tag(), targets: None, ..*self }
     }
 
     /// Number of rows.
@@ -64,12 +111,140 @@ impl Mat {
 
     /// The values, row-major.
     pub fn values(&self) -> &[f32] {
-        &self.values
+        self.there()
     }
 
     /// A copy of the values, row-major.
     pub fn to_vec(&self) -> Vec<f32> {
-        self.values.to_vec()
+        self.there().to_vec()
+    }
+
+    /// Whether these are rows gathered from other matrices that have not been copied yet.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.values.there.get().is_none()
+    }
+
+    fn there(&self) -> &Arc<Vec<f32>> {
+        self.values.there.get_or_init(|| {
+            let _gather = clock::running(Stage::Gather);
+            let reads = &self.values.reads;
+            clock::moved(|| (1 + reads.len()) * self.rows * self.cols);
+            let mut out = Vec::with_capacity(self.rows * self.cols);
+            wide(
+                #[inline(always)]
+                || sum_rows(&mut out, self.rows, self.cols, reads),
+            );
+            Arc::new(out)
+        })
+    }
+
+    /// The values, to be changed; others that share them keep theirs.
+    fn values_mut(&mut self) -> &mut Vec<f32> {
+        if Arc::get_mut(&mut self.values).is_none() {
+            let there = OnceLock::from(self.there().clone());
+            self.values = Arc::new(Values { there, reads: Vec::new() });
+        }
+        self.there();
+        let values = Arc::get_mut(&mut self.values).and_then(|values| values.there.get_mut());
+        Arc::make_mut(values.expect("values of its own, which are there"))
+    }
+
+    /// Where the rows `at` of this matrix come from, and where their gradient goes. `None`: all of them.
+    fn picked(&self, at: Option<&Arc<[u32]>>) -> (Vec<Read>, Vec<Target>) {
+        let all = || at.cloned().unwrap_or_else(|| (0..self.rows as u32).collect());
+        let of = |mine: &Arc<[u32]>| at.map_or_else(|| mine.clone(), |at| pick(mine, at));
+        let reads = match self.values.there.get() {
+            Some(there) => vec![Read { from: there.clone(), at: all() }],
+            None => {
+                let read = |read: &Read| Read { from: read.from.clone(), at: of(&read.at) };
+                self.values.reads.iter().map(read).collect()
+            }
+        };
+        let targets = match &self.targets {
+            None => vec![Target { tag: self.tag.clone(), rows: self.rows, at: all() }],
+            Some(targets) => targets.iter().map(|t| Target { at: of(&t.at), ..t.clone() }).collect(),
+        };
+        (reads, targets)
+    }
+}
+
+/// Appends the `rows` rows that are the sums of what is read.
+#[inline(always)]
+fn sum_rows(out: &mut Vec<f32>, rows: usize, d: usize, reads: &[Read]) {
+    match d {
+        8 => sum_rows_of::<8>(out, rows, reads),
+        16 => sum_rows_of::<16>(out, rows, reads),
+        32 => sum_rows_of::<32>(out, rows, reads),
+        64 => sum_rows_of::<64>(out, rows, reads),
+        _ => {
+            for r in 0..rows {
+                let start = out.len();
+                for (k, Read { from, at }) in reads.iter().enumerate() {
+                    let row = &from[at[r] as usize * d..(at[r] as usize + 1) * d];
+                    if k == 0 {
+                        out.extend_from_slice(row);
+                    } else {
+                        axpy(1.0, row, &mut out[start..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As [`sum_rows`] for rows of `D` values, which stay in registers.
+#[inline(always)]
+fn sum_rows_of<const D: usize>(out: &mut Vec<f32>, rows: usize, reads: &[Read]) {
+    let Some((first, others)) = reads.split_first() else { return };
+    let from = first.from.as_chunks::<D>().0;
+    if others.is_empty() {
+        for i in &first.at[..rows] {
+            out.extend_from_slice(&from[*i as usize]);
+        }
+        return;
+    }
+    for (r, i) in first.at[..rows].iter().enumerate() {
+        let mut sum = from[*i as usize];
+        for Read { from, at } in others {
+            let row = &from.as_chunks::<D>().0[at[r] as usize];
+            for c in 0..D {
+                sum[c] += row[c];
+            }
+        }
+        out.extend_from_slice(&sum);
+    }
+}
+
+/// Rows whose gradients are added to one matrix before they are to the next.
+const SCATTERED: usize = 64;
+
+/// Adds each row of `grads` that is not zero to row `at[r]` of `to`.
+#[inline(always)]
+fn scatter(grads: &[f32], at: &[u32], d: usize, to: &mut [f32]) {
+    match d {
+        8 => scatter_of::<8>(grads, at, to),
+        16 => scatter_of::<16>(grads, at, to),
+        32 => scatter_of::<32>(grads, at, to),
+        64 => scatter_of::<64>(grads, at, to),
+        _ => {
+            for (g, i) in grads.chunks_exact(d).zip(at).filter(|(g, _)| !is_zero(g)) {
+                axpy(1.0, g, &mut to[*i as usize * d..(*i as usize + 1) * d]);
+            }
+        }
+    }
+}
+
+/// As [`scatter`] for rows of `D` values.
+#[inline(always)]
+fn scatter_of<const D: usize>(grads: &[f32], at: &[u32], to: &mut [f32]) {
+    let to = to.as_chunks_mut::<D>().0;
+    for (g, i) in grads.as_chunks::<D>().0.iter().zip(at) {
+        if !is_zero(g) {
+            let to = &mut to[*i as usize];
+            for c in 0..D {
+                to[c] += g[c];
+            }
+        }
     }
 }
 
@@ -118,7 +293,7 @@ impl Tape {
         F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
         B: FnOnce(Back<'_>, S) + 'static,
     {
-        let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.values.clone()).collect();
+        let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.there().clone()).collect();
         let (out, saved) = wide(
             #[inline(always)]
             || forward(&values),
@@ -165,6 +340,55 @@ impl Tape {
         out
     }
 
+    /// Row r is the sum of the rows `at[r]` of the given matrices; `None` stands for all rows of a matrix, in order. Their gradient
+    /// goes where the rows of those matrices come from, if they were gathered themselves. Zero gradients are left out: where few
+    /// rows were chosen from many, most are.
+    pub(crate) fn gathered(&mut self, rows: usize, of: &[(&Mat, Option<&[u32]>)]) -> Mat {
+        let cols = of[0].0.cols;
+        let (mut reads, mut targets) = (Vec::new(), Vec::new());
+        for (k, (mat, at)) in of.iter().enumerate() {
+            assert_eq!(mat.cols, cols, "gathered rows are of one width");
+            assert_eq!(at.map_or(mat.rows, <[u32]>::len), rows, "as many rows of each matrix");
+            if k > 0 {
+                // Sums keep their order.
+                mat.there();
+            }
+            let (mine, to) = mat.picked(at.map(Arc::from).as_ref());
+            reads.extend(mine);
+            targets.extend(to);
+        }
+        let values = Arc::new(Values { there: OnceLock::new(), reads });
+        let mut out = Mat { rows, cols, values, tag: tag(), targets: None };
+        if let Some(tape) = &mut self.recorded {
+            let targets: Arc<[Target]> = targets.into();
+            out.targets = Some(targets.clone());
+            let of_out = out.tag.ghost();
+            tape.add_backward_op(move |grads| {
+                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(&of_out)?);
+                if grad.is_empty() {
+                    return Ok(());
+                }
+                clock::moved(|| 3 * targets.len() * grad.len());
+                for Target { tag, rows, .. } in targets.iter() {
+                    grads.get_or_alloc_mut(&tag.ghost())?.resize(rows * cols, 0.0);
+                }
+                // Few rows at a time, so that they are still there for the next matrix.
+                for from in (0..grad.len()).step_by(SCATTERED * cols) {
+                    let part = &grad[from..(from + SCATTERED * cols).min(grad.len())];
+                    for Target { tag, at, .. } in targets.iter() {
+                        let to = &mut **grads.get_or_alloc_mut(&tag.ghost())?;
+                        wide(
+                            #[inline(always)]
+                            || scatter(part, &at[from / cols..], cols, to),
+                        );
+                    }
+                }
+                Ok(())
+            });
+        }
+        out
+    }
+
     /// Runs an operation x + f(y), of x's shape: `forward` has x and y, `backward` the output's gradient and that of y to add
     /// to. The output's gradient becomes that of x where nothing else has reached x yet, and is not copied.
     pub(crate) fn record_added<F, B>(&mut self, x: &Mat, y: &Mat, forward: F, backward: B) -> Mat
@@ -174,13 +398,13 @@ impl Tape {
     {
         let out = wide(
             #[inline(always)]
-            || forward(&x.values, &y.values),
+            || forward(x.values(), y.values()),
         );
-        clock::moved(|| 2 * out.len() + y.values.len());
+        clock::moved(|| 2 * out.len() + y.values().len());
         let out = Mat::new(x.rows, x.cols, out);
         if let Some(tape) = &mut self.recorded {
             let [of_out, of_x, of_y] = [&out, x, y].map(|m| m.tag.ghost());
-            let width = y.values.len();
+            let width = y.values().len();
             tape.add_backward_op(move |grads| {
                 let grad = std::mem::take(&mut **grads.get_or_alloc_mut(&of_out)?);
                 if grad.is_empty() {
@@ -411,8 +635,7 @@ impl Params {
     /// One Adam step on one parameter. `step` counts from 1.
     pub(crate) fn update(&mut self, id: ParamId, grad: &[f32], scale: f32, adam: &Adam, step: u64) {
         let p = &mut self.params[id.0];
-        let values: &mut Vec<f32> = Arc::make_mut(&mut p.value.values);
-        adam.at(step).step(values, &mut p.m, &mut p.v, grad, scale);
+        adam.at(step).step(p.value.values_mut(), &mut p.m, &mut p.v, grad, scale);
     }
 }
 

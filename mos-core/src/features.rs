@@ -319,8 +319,12 @@ mod tests {
         let attributes = Attributes::new(&mut builder, &names).unwrap();
         let mut values = std::collections::BTreeMap::new();
         for (t, table) in tables.tables.iter_mut().filter(|t| t.trained()).enumerate() {
-            table.values.iter_mut().enumerate().skip(2).for_each(|(i, v)| *v = (10 * (t + 1) + i) as f32);
-            values.insert(table.name.clone(), table.values.clone());
+            Arc::make_mut(&mut table.values)
+                .iter_mut()
+                .enumerate()
+                .skip(2)
+                .for_each(|(i, v)| *v = (10 * (t + 1) + i) as f32);
+            values.insert(table.name.clone(), table.values.to_vec());
         }
         let weight = params.get(params.ids().next().unwrap()).to_vec();
         attributes.prepare(&mut params, &tables);

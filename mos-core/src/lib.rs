@@ -40,4 +40,4 @@ pub use model::{CtrModel, ModelConfig, StepReport, TrainConfig};
 pub use model_folder::EncoderSource;
 pub use pass::{ItemIndex, Pass, StateUpdate};
 pub use predictor::{Prediction, Predictor, Request};
-pub use tables::{RowGrads, TableId, TableInit, Tables};
+pub use tables::{RowGrads, ShardRows, TableId, TableInit, Tables};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, HeadConfig, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params,
-    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, StateUpdate, StepInfo, TableId, TableInit,
+    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, ShardRows, StateUpdate, StepInfo, TableId, TableInit,
     Tables, Tape,
     clock::{self, Stage},
     cost,
@@ -84,7 +84,9 @@ pub struct TrainConfig {
     pub target_l2: f32,
     /// L2 on embedding rows: each row that a step touches gets this times itself added to its clipped gradient.
     pub embedding_l2: f32,
-    /// Pieces that a batch is cut into; part of the result's definition, not of the machine.
+    /// Pieces that a batch is cut into, at least: where they would hold more than 2^18 values of behaviours (their number times
+    /// the width), they are cut on, unless the encoder [compares samples](crate::SequenceEncoder::compares_samples). Part of
+    /// the result's definition, not of the machine.
     pub shards: usize,
     /// Dense Adam on embedding tables, the slow reference.
     pub dense_tables: bool,
@@ -134,6 +136,9 @@ impl TrainConfig {
     }
 }
 
+/// Values of the behaviours of a shard, at most, whatever the machine: 1 MiB, so that what is made of them stays in a cache.
+const SHARD_VALUES: usize = 1 << 18;
+
 /// What one training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
@@ -181,14 +186,11 @@ impl Weights {
     }
 }
 
-/// Rows of a table and their gradients, from one shard.
-type ShardRows<'a> = (&'a [u32], &'a [f32]);
-
 struct ShardGrads {
     loss: f32,
     dense: Vec<Option<Vec<f32>>>,
-    /// Of each table that was read, its rows and their gradients.
-    tables: Vec<(TableId, Vec<u32>, Vec<f32>)>,
+    /// Of each table that was read, the gradients of its rows.
+    tables: Vec<(TableId, ShardRows)>,
     updates: Vec<StateUpdate>,
 }
 
@@ -242,6 +244,10 @@ impl CtrModel {
         let _gather = clock::running(Stage::Gather);
         let items = pass.item_rows(Tables::ITEMS);
         let items = self.attributes.add(pass, items);
+        if events.items.len() > 2 * items.rows() {
+            // Rows that many behaviours share are read from the table once.
+            items.values();
+        }
         let rows = if let Some(behaviours) = self.behaviours {
             let behaviours = pass.param(behaviours);
             let codes: Vec<u32> = events.behaviours.iter().map(|b| u32::from(*b)).collect();
@@ -304,7 +310,10 @@ impl CtrModel {
             tables: leaves
                 .iter()
                 .filter(|(t, _)| self.tables.is_trained(*t))
-                .filter_map(|(t, leaf)| Some((*t, leaf.rows(&index).to_vec(), grads.take(&leaf.values)?)))
+                .filter_map(|(table, leaf)| {
+                    let grads = grads.take(&leaf.values)?;
+                    Some((*table, ShardRows::new(self.tables.dim(*table), leaf.rows(&index), grads)))
+                })
                 .collect(),
             updates,
         })
@@ -329,8 +338,12 @@ impl CtrModel {
         if batch.is_empty() {
             return Err(Error::shape("train_step", "at least one sample", 0));
         }
-        let shards = batch.split(config.shards);
         let total = batch.len();
+        let shards = if self.compares_samples() {
+            batch.split(config.shards)
+        } else {
+            self.small_shards(batch, config.shards)
+        };
         let parts = shards
             .par_iter()
             .enumerate()
@@ -339,24 +352,26 @@ impl CtrModel {
         let _optimizer = clock::running(Stage::Optimizer);
         let loss = parts.iter().map(|p| p.loss).sum::<f32>();
         let mut dense: Vec<Option<Vec<f32>>> = vec![None; parts[0].dense.len()];
-        let mut touched: BTreeMap<usize, Vec<ShardRows<'_>>> = BTreeMap::new();
-        for part in &parts {
-            for (sum, grad) in dense.iter_mut().zip(&part.dense) {
+        let mut touched: BTreeMap<usize, Vec<ShardRows>> = BTreeMap::new();
+        let mut updates = Vec::new();
+        for part in parts {
+            for (sum, grad) in dense.iter_mut().zip(part.dense) {
                 match (sum.as_mut(), grad) {
-                    (Some(sum), Some(grad)) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
-                    (None, grad) => sum.clone_from(grad),
+                    (Some(sum), Some(grad)) => sum.iter_mut().zip(&grad).for_each(|(s, g)| *s += g),
+                    (None, grad) => *sum = grad,
                     _ => {}
                 }
             }
-            for (table, rows, grad) in &part.tables {
-                touched.entry(table.0).or_default().push((rows, grad));
+            for (table, rows) in part.tables {
+                touched.entry(table.0).or_default().push(rows);
             }
+            updates.extend(part.updates);
         }
-        let mut sparse: Vec<(TableId, RowGrads<'_>)> = Vec::new();
-        for (table, shards) in &touched {
-            let id = TableId(*table);
-            sparse.push((id, RowGrads::new(self.tables.rows(id), self.tables.dim(id), shards)));
-        }
+        let summed = |(table, shards): (usize, Vec<ShardRows>)| {
+            let id = TableId(table);
+            (id, RowGrads::new(self.tables.rows(id), self.tables.dim(id), &shards))
+        };
+        let sparse: Vec<(TableId, RowGrads)> = touched.into_iter().map(summed).collect();
         let squares = |values: &[f32]| values.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
         let norm = (dense.iter().flatten().map(|g| squares(g)).sum::<f64>()
             + sparse.iter().map(|(_, g)| g.squares()).sum::<f64>())
@@ -385,11 +400,22 @@ impl CtrModel {
                 self.tables.update(*table, grads, shrink, l2, &adam, self.step);
             }
         }
-        let updates: Vec<StateUpdate> = parts.into_iter().flat_map(|p| p.updates).collect();
         let at = StepInfo { step: self.step, steps_per_epoch, seed: self.seed };
         let (params, tables) = (&mut self.params, &mut self.tables);
         visit(self.encoder.as_ref(), &mut |e| e.after_step(params, tables, &updates, at));
         Ok(StepReport { loss, grad_norm: norm, lr: adam.lr })
+    }
+
+    /// Whether training compares samples of a shard: [`SequenceEncoder::compares_samples`] of any part of the encoder.
+    pub fn compares_samples(&self) -> bool {
+        let mut compares = false;
+        visit(self.encoder.as_ref(), &mut |e| compares |= e.compares_samples());
+        compares
+    }
+
+    /// Cuts a batch into `pieces`, and into more where these would not stay in a cache.
+    fn small_shards(&self, batch: &Batch, pieces: usize) -> Vec<Batch> {
+        batch.split_within(pieces, SHARD_VALUES.div_ceil(self.config.dim))
     }
 
     /// Derives what scoring looks up from the weights; call after training and before [`Self::score`].
@@ -470,7 +496,7 @@ impl CtrModel {
             let (scores, cost) = cost::measure(|| self.score_shard(shard));
             Ok((scores?, cost))
         };
-        let parts = batch.split(4).par_iter().map(counted).collect::<Result<Vec<_>>>()?;
+        let parts = self.small_shards(batch, 4).par_iter().map(counted).collect::<Result<Vec<_>>>()?;
         let cost = parts.iter().map(|(_, cost)| *cost).sum();
         Ok((parts.into_iter().flat_map(|(scores, _)| scores).collect(), cost))
     }
@@ -575,28 +601,28 @@ impl CtrModel {
     /// # Errors
     /// Those of the encoder.
     pub fn gradients(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
-        self.gradients_of(batch, false)
+        self.gradients_of(batch, None)
     }
 
     /// As [`Self::gradients`], of what an optimizer step on `batch` as one shard learns from: with the losses that encoders
-    /// and mixtures add, and with what training draws; without the regulariser of targets.
+    /// and mixtures add, and with what training draws, from stream `draw`; without the regulariser of targets.
     ///
     /// # Errors
     /// Those of the encoder.
-    pub fn training_gradients(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
-        self.gradients_of(batch, true)
+    pub fn training_gradients(&self, batch: &Batch, draw: u64) -> Result<Vec<(String, Vec<f32>)>> {
+        self.gradients_of(batch, Some(draw))
     }
 
-    fn gradients_of(&self, batch: &Batch, of_step: bool) -> Result<Vec<(String, Vec<f32>)>> {
+    fn gradients_of(&self, batch: &Batch, draw: Option<u64>) -> Result<Vec<(String, Vec<f32>)>> {
         let (index, events) = ItemIndex::of(batch)?;
-        let rng = rng::stream(self.seed, "dropout", &[]);
+        let rng = rng::stream(self.seed, "dropout", &[draw.unwrap_or(0)]);
         let mut pass = Pass::new(Tape::training(), &self.params, &self.tables, &index, rng);
-        if of_step {
+        if draw.is_some() {
             pass = pass.of_step(&batch.labels);
         }
         let (logits, _) = self.forward(&mut pass, events, &batch.contexts)?;
         let mut loss = ops::bce_with_logits(&mut pass.tape, &logits, &batch.labels);
-        if of_step {
+        if draw.is_some() {
             let own = pass.losses.iter().map(|(weight, own)| (own, *weight));
             loss = ops::sum_scalars(
                 &mut pass.tape,
@@ -645,7 +671,7 @@ impl CtrModel {
         }
         for table in &mut self.tables.tables {
             if name.strip_prefix("table.") == Some(&table.name) {
-                table.values[index] += step;
+                Arc::make_mut(&mut table.values)[index] += step;
             }
         }
         self.attributes.prepare(&mut self.params, &self.tables);
@@ -665,7 +691,7 @@ impl CtrModel {
         Weights {
             params: self.params.ids().map(|id| self.params.get(id).to_vec()).collect(),
             buffers: self.params.stored_buffers().map(|id| self.params.buffer(id).to_vec()).collect(),
-            tables: self.tables.tables.iter().map(|t| t.values.clone()).collect(),
+            tables: self.tables.tables.iter().map(|t| t.values.to_vec()).collect(),
         }
     }
 
@@ -680,7 +706,7 @@ impl CtrModel {
             self.params.set_buffer(id, values);
         }
         for (table, values) in self.tables.tables.iter_mut().zip(weights.tables) {
-            table.values = values;
+            table.values = Arc::new(values);
         }
         self.prepare_scoring();
     }

@@ -60,12 +60,25 @@ impl ItemIndex {
             static SET: RefCell<ItemSet> = RefCell::default();
         }
         SET.with_borrow_mut(|set| {
-            items.iter().chain(targets).for_each(|item| set.insert(*item));
-            let distinct = set.count();
-            let found = [items, targets].map(|of| of.iter().map(|item| set.place(*item)).collect());
-            set.clear(&distinct);
-            let [items, targets] = found;
-            (Self { items: distinct }, items, targets)
+            // Bits are counted by one instruction where the machine has it.
+            ops::wide(
+                #[inline(always)]
+                || {
+                    for item in items.iter().chain(targets) {
+                        set.insert(*item);
+                    }
+                    let distinct = set.count();
+                    let (mut of_items, mut of_targets) = (vec![0; items.len()], vec![0; targets.len()]);
+                    for (place, item) in of_items.iter_mut().zip(items) {
+                        *place = set.place(*item);
+                    }
+                    for (place, item) in of_targets.iter_mut().zip(targets) {
+                        *place = set.place(*item);
+                    }
+                    set.clear(&distinct);
+                    (Self { items: distinct }, of_items, of_targets)
+                },
+            )
         })
     }
 }
@@ -82,6 +95,7 @@ struct ItemSet {
 }
 
 impl ItemSet {
+    #[inline(always)]
     fn insert(&mut self, item: u32) {
         let word = item as usize / 64;
         if word >= self.words.len() {
@@ -94,6 +108,7 @@ impl ItemSet {
     }
 
     /// All items, rising; then each has its place.
+    #[inline(always)]
     fn count(&mut self) -> Vec<u32> {
         let mut items = Vec::new();
         for (w, used) in self.used.iter().enumerate() {
@@ -106,12 +121,14 @@ impl ItemSet {
     }
 
     /// Of an item of the set, its place among them.
+    #[inline(always)]
     fn place(&self, item: u32) -> u32 {
         let word = item as usize / 64;
         let lower = self.words[word] & ((1 << (item % 64)) - 1);
         self.before[word] + lower.count_ones()
     }
 
+    #[inline(always)]
     fn clear(&mut self, items: &[u32]) {
         for item in items {
             self.words[*item as usize / 64] = 0;

@@ -4,7 +4,7 @@
 //! costs what it touches. PyTorch's dense Adam moves every row at every step; [`Tables::update_dense`] is
 //! that reference, and both agree while every row is touched in each step. An L2 term pulls the rows that a step touches.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use mos_data::Catalog;
 use rayon::prelude::*;
@@ -35,7 +35,8 @@ pub enum TableInit {
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) dim: usize,
-    pub(crate) values: Vec<f32>,
+    /// Shared with the passes that read rows of it; none is left when it is updated.
+    pub(crate) values: Arc<Vec<f32>>,
     pub(crate) m: Vec<f32>,
     pub(crate) v: Vec<f32>,
 }
@@ -91,6 +92,7 @@ impl Tables {
     pub(crate) fn add(&mut self, name: &str, dim: usize, values: Vec<f32>, trained: bool) -> TableId {
         assert!(self.tables.iter().all(|t| t.name != name), "two tables are named {name}");
         let moments = if trained { vec![0.0; values.len()] } else { Vec::new() };
+        let values = Arc::new(values);
         self.tables.push(Table { name: name.to_owned(), dim, values, m: moments.clone(), v: moments });
         TableId(self.tables.len() - 1)
     }
@@ -121,20 +123,15 @@ impl Tables {
         &self.tables[id.0].values
     }
 
-    /// Copies `rows` of the table into a matrix `[rows.len(), dim]`.
+    /// The `rows` of the table as a matrix `[rows.len(), dim]`.
     pub fn gather(&self, id: TableId, rows: &[u32]) -> Mat {
         let table = &self.tables[id.0];
-        let mut out = Vec::with_capacity(rows.len() * table.dim);
-        for row in rows {
-            let at = *row as usize * table.dim;
-            out.extend_from_slice(&table.values[at..at + table.dim]);
-        }
-        Mat::new(rows.len(), table.dim, out)
+        Mat::of_table(&table.values, table.dim, rows)
     }
 
     /// Lazy Adam: updates the rows that have a gradient other than zero, each scaled by `scale` and with `l2` times the row
     /// added. Row 0, the unknown item or no value, stays zero. A frozen table is left alone. `step` counts from 1.
-    pub fn update(&mut self, id: TableId, grads: &RowGrads<'_>, scale: f32, l2: f32, adam: &Adam, step: u64) {
+    pub fn update(&mut self, id: TableId, grads: &RowGrads, scale: f32, l2: f32, adam: &Adam, step: u64) {
         let (dim, rule) = (grads.dim, adam.at(step));
         self.update_parts(
             id,
@@ -142,22 +139,16 @@ impl Tables {
             #[inline(always)]
             |part, first, values, m, v| {
                 let mut pulled = vec![0.0; dim];
-                grads.each(
-                    part,
-                    #[inline(always)]
-                    |row, grad| {
-                        if row != 0 {
-                            let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
-                            let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
-                            if l2 > 0.0 {
-                                pull(&mut pulled, grad, scale, l2, values);
-                                rule.inlined(values, m, v, &pulled, 1.0);
-                            } else {
-                                rule.inlined(values, m, v, grad, scale);
-                            }
-                        }
-                    },
-                );
+                for (row, grad) in grads.of_part(part).filter(|(row, _)| *row != 0) {
+                    let at = (row as usize - first) * dim..(row as usize - first + 1) * dim;
+                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                    if l2 > 0.0 {
+                        pull(&mut pulled, grad, scale, l2, values);
+                        rule.inlined(values, m, v, &pulled, 1.0);
+                    } else {
+                        rule.inlined(values, m, v, grad, scale);
+                    }
+                }
             },
         );
     }
@@ -167,7 +158,7 @@ impl Tables {
     pub fn update_dense(
         &mut self,
         id: TableId,
-        grads: &RowGrads<'_>,
+        grads: &RowGrads,
         scale: f32,
         l2: f32,
         adam: &Adam,
@@ -188,21 +179,15 @@ impl Tables {
                         rule.step(&mut values[at.clone()], &mut m[at.clone()], &mut v[at], zeros, 1.0);
                     }
                 };
-                grads.each(
-                    part,
-                    #[inline(always)]
-                    |row, grad| {
-                        if row != 0 {
-                            let row = row as usize - first;
-                            rest(done, row, values, m, v);
-                            let at = row * dim..(row + 1) * dim;
-                            let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
-                            pull(&mut pulled, grad, scale, l2, values);
-                            rule.inlined(values, m, v, &pulled, 1.0);
-                            done = row + 1;
-                        }
-                    },
-                );
+                for (row, grad) in grads.of_part(part).filter(|(row, _)| *row != 0) {
+                    let row = row as usize - first;
+                    rest(done, row, values, m, v);
+                    let at = row * dim..(row + 1) * dim;
+                    let (values, m, v) = (&mut values[at.clone()], &mut m[at.clone()], &mut v[at]);
+                    pull(&mut pulled, grad, scale, l2, values);
+                    rule.inlined(values, m, v, &pulled, 1.0);
+                    done = row + 1;
+                }
                 rest(done, values.len() / dim, values, m, v);
             },
         );
@@ -212,7 +197,7 @@ impl Tables {
     fn update_parts(
         &mut self,
         id: TableId,
-        grads: &RowGrads<'_>,
+        grads: &RowGrads,
         work: impl Fn(usize, usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
     ) {
         let table = &mut self.tables[id.0];
@@ -221,7 +206,7 @@ impl Tables {
         }
         let size = grads.part_rows * grads.dim;
         let moments = table.m.par_chunks_mut(size).zip(table.v.par_chunks_mut(size));
-        let pieces = table.values.par_chunks_mut(size).zip(moments).enumerate();
+        let pieces = Arc::make_mut(&mut table.values).par_chunks_mut(size).zip(moments).enumerate();
         pieces.for_each(|(part, (values, (m, v)))| {
             wide(
                 #[inline(always)]
@@ -247,98 +232,133 @@ fn pull(out: &mut [f32], grad: &[f32], scale: f32, l2: f32, values: &[f32]) {
 /// Pieces that a table's rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
 
-/// Gradients of the rows of one table, from several shards: each row once, in rising order, its parts added in the order
-/// of the shards.
+/// The gradients that one shard has for the rows of one table.
 #[derive(Clone, Debug)]
-pub struct RowGrads<'a> {
+pub struct ShardRows {
     dim: usize,
-    shards: Vec<Shard<'a>>,
-    /// Rows of the table that one part covers.
-    part_rows: usize,
-    parts: usize,
+    rows: Vec<u32>,
+    /// `[rows, dim]`
+    grads: Vec<f32>,
 }
 
-#[derive(Clone, Debug)]
-struct Shard<'a> {
-    rows: &'a [u32],
-    grads: &'a [f32],
-    /// Places of the gradients other than zero: a leaf covers all items of its shard, also those that nothing reached through
-    /// this table.
-    reached: Vec<u32>,
-}
-
-impl<'a> RowGrads<'a> {
-    /// From shards, each a list of rising rows with their gradients `[rows, dim]`, for a table of `table_rows` rows. Rows whose
-    /// gradient is zero are left out.
+impl ShardRows {
+    /// Of rising `rows` of a table of width `dim` and their gradients `[rows, dim]`. Rows whose gradient is zero are left out: a
+    /// leaf covers all items of its shard, also those that nothing reached.
     ///
     /// # Panics
-    /// If rows do not rise, or go beyond the table.
-    pub fn new(table_rows: usize, dim: usize, shards: &[(&'a [u32], &'a [f32])]) -> Self {
-        let shard = |(rows, grads): &(&'a [u32], &'a [f32])| {
-            assert!(rows.is_sorted_by(|a, b| a < b), "rows of a shard rise");
-            assert!(rows.last().is_none_or(|row| (*row as usize) < table_rows), "rows lie in their table");
-            let places = grads.chunks_exact(dim).take(rows.len()).enumerate();
-            let reached = places.filter(|(_, grad)| !is_zero(grad)).map(|(k, _)| k as u32);
-            Shard { rows, grads, reached: reached.collect() }
-        };
-        let part_rows = table_rows.div_ceil(PARTS).max(1);
-        let parts = table_rows.div_ceil(part_rows);
-        Self { dim, shards: shards.par_iter().map(shard).collect(), part_rows, parts }
+    /// If rows do not rise.
+    pub fn new(dim: usize, rows: &[u32], mut grads: Vec<f32>) -> Self {
+        assert!(rows.is_sorted_by(|a, b| a < b), "rows of a shard rise");
+        assert_eq!(grads.len(), rows.len() * dim, "a gradient for each row");
+        let mut kept = Vec::with_capacity(rows.len());
+        for (k, row) in rows.iter().enumerate() {
+            let (grad, to) = (k * dim..(k + 1) * dim, kept.len() * dim);
+            if !is_zero(&grads[grad.clone()]) {
+                if grad.start != to {
+                    grads.copy_within(grad, to);
+                }
+                kept.push(*row);
+            }
+        }
+        grads.truncate(kept.len() * dim);
+        grads.shrink_to_fit();
+        Self { dim, rows: kept, grads }
     }
 
-    /// Calls `with` for each row of a part that has a gradient, and its sum. Rows rise in all shards: they are merged.
-    #[inline(always)]
-    fn each(&self, part: usize, mut with: impl FnMut(u32, &[f32])) {
-        let (dim, first) = (self.dim, part * self.part_rows);
-        // What is left of each shard, and its next row.
-        let mut left: Vec<(&[u32], u32)> = Vec::with_capacity(self.shards.len());
-        for Shard { rows, reached, .. } in &self.shards {
-            let from = reached.partition_point(|k| (rows[*k as usize] as usize) < first);
-            let to = reached.partition_point(|k| (rows[*k as usize] as usize) < first + self.part_rows);
-            let mine = &reached[from..to];
-            left.push((mine, mine.first().map_or(u32::MAX, |k| rows[*k as usize])));
+    /// Places of the rows `from..to` of the table.
+    fn places(&self, from: usize, to: usize) -> Range<usize> {
+        let before = |row: usize| self.rows.partition_point(|r| (*r as usize) < row);
+        before(from)..before(to)
+    }
+}
+
+/// Gradients of the rows of one table, summed over shards in their order.
+#[derive(Clone, Debug)]
+pub struct RowGrads {
+    dim: usize,
+    /// Rows of the table that one part covers.
+    part_rows: usize,
+    parts: Vec<PartGrads>,
+}
+
+/// Of one part of a table.
+#[derive(Clone, Debug)]
+struct PartGrads {
+    /// Rows that have a gradient, rising.
+    rows: Vec<u32>,
+    /// `[rows, dim]`
+    grads: Vec<f32>,
+    /// Sum of the squares of all of them.
+    squares: f64,
+}
+
+impl RowGrads {
+    /// From shards, for a table of `table_rows` rows.
+    ///
+    /// # Panics
+    /// If a shard's rows go beyond the table, or have another width.
+    pub fn new(table_rows: usize, dim: usize, shards: &[ShardRows]) -> Self {
+        for shard in shards {
+            assert!(shard.rows.last().is_none_or(|row| (*row as usize) < table_rows), "rows lie in their table");
+            assert_eq!(shard.dim, dim, "gradients are as wide as their table");
         }
-        let mut sum = vec![0.0; dim];
-        loop {
-            let row = left.iter().map(|(_, next)| *next).min().unwrap_or(u32::MAX);
-            if row == u32::MAX {
-                break;
-            }
-            let mut found: Option<&[f32]> = None;
-            let mut several = false;
-            for ((mine, next), shard) in left.iter_mut().zip(&self.shards) {
-                if *next != row {
-                    continue;
-                }
-                let grad = &shard.grads[mine[0] as usize * dim..][..dim];
-                match found {
-                    None => found = Some(grad),
-                    Some(before) => {
-                        if !several {
-                            sum.copy_from_slice(before);
-                            several = true;
-                        }
-                        axpy(1.0, grad, &mut sum);
-                    }
-                }
-                *mine = &mine[1..];
-                *next = mine.first().map_or(u32::MAX, |k| shard.rows[*k as usize]);
-            }
-            with(row, if several { &sum } else { found.unwrap_or(&sum) });
-        }
+        let part_rows = table_rows.div_ceil(PARTS).max(1);
+        let part = |part: usize| PartGrads::new(dim, part * part_rows, (part + 1) * part_rows, shards);
+        let parts = (0..table_rows.div_ceil(part_rows)).into_par_iter().map(part).collect();
+        Self { dim, part_rows, parts }
+    }
+
+    /// Each row of a part that has a gradient, rising.
+    fn of_part(&self, part: usize) -> impl Iterator<Item = (u32, &[f32])> {
+        let PartGrads { rows, grads, .. } = &self.parts[part];
+        rows.iter().copied().zip(grads.chunks_exact(self.dim))
     }
 
     /// Sum of the squares of all gradients.
     pub fn squares(&self) -> f64 {
-        let of = |part: usize| {
-            let mut sum = 0.0;
-            wide(
-                #[inline(always)]
-                || self.each(part, |_, grad| sum += f64::from(dot(grad, grad))),
-            );
-            sum
-        };
-        (0..self.parts).into_par_iter().map(of).collect::<Vec<f64>>().iter().sum()
+        self.parts.iter().map(|part| part.squares).sum()
+    }
+}
+
+impl PartGrads {
+    /// Sums the rows `from..to` of the table. Shards are read one after the other, from front to back; the sums of a part stay in
+    /// a cache.
+    fn new(dim: usize, from: usize, to: usize, shards: &[ShardRows]) -> Self {
+        // Row above, number of the gradient below.
+        let mut order: Vec<u64> = Vec::new();
+        for shard in shards {
+            let before = order.len();
+            let rows = &shard.rows[shard.places(from, to)];
+            order.extend(rows.iter().zip(before..).map(|(row, k)| u64::from(*row) << 32 | k as u64));
+        }
+        // Each shard is a run that rises already.
+        order.sort();
+        let (mut rows, mut place) = (Vec::new(), vec![0; order.len()]);
+        for key in order {
+            let row = (key >> 32) as u32;
+            if rows.last() != Some(&row) {
+                rows.push(row);
+            }
+            place[key as u32 as usize] = rows.len() - 1;
+        }
+        let mut grads = vec![0.0; rows.len() * dim];
+        let (mut squares, mut place) = (0.0, place.into_iter());
+        wide(
+            #[inline(always)]
+            || {
+                for shard in shards {
+                    let mine = shard.places(from, to);
+                    for grad in shard.grads[mine.start * dim..mine.end * dim].chunks_exact(dim) {
+                        let at = place.next().map_or(0, |place| place * dim);
+                        axpy(1.0, grad, &mut grads[at..at + dim]);
+                    }
+                }
+                for grad in grads.chunks_exact(dim) {
+                    squares += f64::from(dot(grad, grad));
+                }
+            },
+        );
+        Self { rows, grads, squares }
     }
 }
 
@@ -363,10 +383,10 @@ mod tests {
         ) {
             let rows: Vec<Vec<u32>> = shards.iter().map(|s| s.keys().copied().collect()).collect();
             let values: Vec<Vec<f32>> = shards.iter().map(|s| s.values().flat_map(|v| [*v, 1.0]).collect()).collect();
-            let pairs: Vec<(&[u32], &[f32])> = rows.iter().zip(&values).map(|(r, v)| (r.as_slice(), v.as_slice())).collect();
-            let found = RowGrads::new(150, 2, &pairs);
-            let mut all: Vec<(u32, Vec<f32>)> = Vec::new();
-            (0..found.parts).for_each(|p| found.each(p, |row, grad| all.push((row, grad.to_vec()))));
+            let made: Vec<ShardRows> = rows.iter().zip(&values).map(|(r, v)| ShardRows::new(2, r, v.clone())).collect();
+            let found = RowGrads::new(150, 2, &made);
+            let of = |part| found.of_part(part).map(|(row, grad)| (row, grad.to_vec()));
+            let all: Vec<(u32, Vec<f32>)> = (0..found.parts.len()).flat_map(of).collect();
             prop_assert!(all.windows(2).all(|w| w[0].0 < w[1].0));
             for (row, grad) in &all {
                 let mine = || shards.iter().filter_map(|s| s.get(row));
@@ -375,6 +395,8 @@ mod tests {
             }
             let distinct: std::collections::BTreeSet<u32> = shards.iter().flat_map(|s| s.keys().copied()).collect();
             prop_assert_eq!(all.len(), distinct.len());
+            let squares: f64 = all.iter().map(|(_, g)| f64::from(g[0] * g[0] + g[1] * g[1])).sum();
+            prop_assert!((found.squares() - squares).abs() <= 1e-6 * squares, "{} and {squares}", found.squares());
         }
     }
 
@@ -387,7 +409,7 @@ mod tests {
             let all: Vec<u32> = (0..90).collect();
             for step in 1..=20u64 {
                 let grad: Vec<f32> = (0..270).map(|i| ((i as f32 + 1.0) * step as f32).sin()).collect();
-                let grads = RowGrads::new(90, 3, &[(&all, &grad)]);
+                let grads = RowGrads::new(90, 3, &[ShardRows::new(3, &all, grad)]);
                 lazy.update(id, &grads, 0.5, l2, &adam, step);
                 dense.update_dense(id, &grads, 0.5, l2, &adam, step);
             }
@@ -402,7 +424,7 @@ mod tests {
         let (mut pulled, _) = table(90, 3);
         let start = plain.values(id).to_vec();
         // A first step of Adam moves by the sign of the gradient: here the pull outweighs it.
-        let grads = RowGrads::new(90, 3, &[(&[7], &[1e-3, 1e-3, 1e-3])]);
+        let grads = RowGrads::new(90, 3, &[ShardRows::new(3, &[7], vec![1e-3; 3])]);
         plain.update(id, &grads, 1.0, 0.0, &Adam::default(), 1);
         pulled.update(id, &grads, 1.0, 10.0, &Adam::default(), 1);
         for at in 0..270 {
@@ -422,8 +444,7 @@ mod tests {
         let (mut dense, _) = table(90, 3);
         let adam = Adam::default();
         for (step, row) in [(1, 7u32), (2, 80)] {
-            let rows = [row];
-            let grads = RowGrads::new(90, 3, &[(&rows, &[1.0, -1.0, 0.5])]);
+            let grads = RowGrads::new(90, 3, &[ShardRows::new(3, &[row], vec![1.0, -1.0, 0.5])]);
             lazy.update(id, &grads, 1.0, 0.1, &adam, step);
             dense.update_dense(id, &grads, 1.0, 0.1, &adam, step);
         }

@@ -90,28 +90,47 @@ impl Batch {
 
     /// Cuts the batch into at most `pieces` batches of nearly equal numbers of samples, in order.
     pub fn split(&self, pieces: usize) -> Vec<Batch> {
+        self.split_within(pieces, usize::MAX)
+    }
+
+    /// As [`Self::split`]; pieces of more than `behaviours` are cut on, between samples, into as many as would hold no more if
+    /// histories were equally long.
+    pub fn split_within(&self, pieces: usize, behaviours: usize) -> Vec<Batch> {
         let pieces = pieces.clamp(1, self.len().max(1));
         let cut = |p: usize| p * self.len() / pieces;
-        let fields = self.contexts.len() / self.len().max(1);
-        (0..pieces)
-            .map(|p| {
-                let (a, b) = (cut(p), cut(p + 1));
-                let (from, to) = (self.offsets[a], self.offsets[b]);
-                Batch {
-                    users: self.users[a..b].to_vec(),
-                    targets: self.targets[a..b].to_vec(),
-                    labels: self.labels[a..b].to_vec(),
-                    target_times: self.target_times[a..b].to_vec(),
-                    contexts: self.contexts[a * fields..b * fields].to_vec(),
-                    offsets: self.offsets[a..=b].iter().map(|o| o - from).collect(),
-                    items: self.items[from..to].to_vec(),
-                    behaviours: self.behaviours[from..to].to_vec(),
-                    sessions: self.sessions[from..to].to_vec(),
-                    times: self.times[from..to].to_vec(),
-                    truncated: 0,
+        let mut borders = vec![0];
+        for (a, b) in (0..pieces).map(|p| (cut(p), cut(p + 1))) {
+            let (from, n) = (self.offsets[a], self.offsets[b] - self.offsets[a]);
+            let parts = n.div_ceil(behaviours.max(1));
+            for part in 1..parts {
+                let behaviour = from + part * n / parts;
+                let sample = a + self.offsets[a..b].partition_point(|o| *o < behaviour);
+                if sample < b && sample > borders[borders.len() - 1] {
+                    borders.push(sample);
                 }
-            })
-            .collect()
+            }
+            borders.push(b);
+        }
+        borders.windows(2).map(|border| self.part(border[0], border[1])).collect()
+    }
+
+    /// The samples from `a` to before `b`.
+    fn part(&self, a: usize, b: usize) -> Batch {
+        let (from, to) = (self.offsets[a], self.offsets[b]);
+        let fields = self.contexts.len() / self.len().max(1);
+        Batch {
+            users: self.users[a..b].to_vec(),
+            targets: self.targets[a..b].to_vec(),
+            labels: self.labels[a..b].to_vec(),
+            target_times: self.target_times[a..b].to_vec(),
+            contexts: self.contexts[a * fields..b * fields].to_vec(),
+            offsets: self.offsets[a..=b].iter().map(|o| o - from).collect(),
+            items: self.items[from..to].to_vec(),
+            behaviours: self.behaviours[from..to].to_vec(),
+            sessions: self.sessions[from..to].to_vec(),
+            times: self.times[from..to].to_vec(),
+            truncated: 0,
+        }
     }
 
     /// Control: permutes the behaviours inside each history. The permutation depends on seed, user, target and

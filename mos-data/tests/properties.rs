@@ -105,8 +105,15 @@ proptest! {
             let wanted = &all[all.len() - all.len().min(most)..];
             prop_assert_eq!(&batch.items[batch.offsets[b]..batch.offsets[b + 1]], wanted);
         }
-        let joined: Vec<u32> = batch.split(pieces).iter().flat_map(|p| p.items.clone()).collect();
-        prop_assert_eq!(&joined, &batch.items);
+        for parts in [batch.split(pieces), batch.split_within(pieces, most)] {
+            let joined: Vec<u32> = parts.iter().flat_map(|p| p.items.clone()).collect();
+            let targets: Vec<u32> = parts.iter().flat_map(|p| p.targets.clone()).collect();
+            prop_assert_eq!((&joined, &targets), (&batch.items, &batch.targets));
+            prop_assert!(batch.is_empty() || parts.iter().all(|p| !p.is_empty()));
+            prop_assert!(parts.len() >= pieces.min(batch.len()));
+        }
+        // No history is longer than `most`: a part holds at most that much beyond its share.
+        prop_assert!(batch.split_within(1, 2 * most).iter().all(|p| p.items.len() <= 3 * most));
         let mut mixed = batch.clone();
         mixed.shuffle_histories(1);
         for b in 0..batch.len() {

@@ -167,6 +167,11 @@ impl<G: Gate> SequenceEncoder for Gated<G> {
         self.level == Level::Sequence && self.children().iter().all(|e| e.shares_histories())
     }
 
+    fn compares_samples(&self) -> bool {
+        // Losses of balance and limits are taken over a shard.
+        true
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         self.experts.iter().chain(&self.shared).map(AsRef::as_ref).collect()
     }

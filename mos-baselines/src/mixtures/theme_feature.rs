@@ -158,6 +158,10 @@ impl SequenceEncoder for ThemeFeature {
         self.expert.shares_histories()
     }
 
+    fn compares_samples(&self) -> bool {
+        self.router.learns()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![self.expert.as_ref()]
     }

@@ -92,6 +92,10 @@ impl SequenceEncoder for ThemeLoss {
         self.experts.shares_histories()
     }
 
+    fn compares_samples(&self) -> bool {
+        self.router.learns()
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         vec![&self.experts]
     }

@@ -159,6 +159,8 @@ pub struct MosConfig {
     pub same_session: bool,
     /// Histories of each shard that the mutual information looks at.
     pub information_rows: usize,
+    /// Of each of them, the most recent behaviours that it looks at.
+    pub information_length: usize,
     /// What is assigned as a whole.
     pub unit: RoutingUnit,
     /// Hard or soft membership.
@@ -206,6 +208,7 @@ impl MosConfig {
             lags: vec![1, 2, 4],
             same_session: true,
             information_rows: 48,
+            information_length: 128,
             unit: RoutingUnit::Behaviour,
             assignment: Assignment::Hard,
             run: Run::Target(1),
@@ -275,6 +278,10 @@ impl MosConfig {
         }
         if self.information_rows == 0 && self.codebook != Codebook::Fixed {
             return fail("information_rows", &0, "must be at least 1, or the codebook never learns");
+        }
+        if self.information_length < 2 && self.codebook != Codebook::Fixed {
+            let message = "must be at least 2, or the codebook never learns";
+            return fail("information_length", &self.information_length, message);
         }
         if matches!(self.run, Run::Target(n) if n == 0 || n > self.codes) {
             return fail("run", &self.run, "must name between 1 and `codes` themes");

@@ -257,6 +257,10 @@ impl SequenceEncoder for Mos {
         self.encoders.iter().all(|e| e.shares_histories())
     }
 
+    fn compares_samples(&self) -> bool {
+        self.router.as_ref().is_some_and(Router::learns)
+    }
+
     fn children(&self) -> Vec<&dyn SequenceEncoder> {
         self.encoders.iter().map(AsRef::as_ref).collect()
     }

@@ -1,5 +1,7 @@
 //! The theme router: the theme of each item, and how it is learned. What follows from it is in `plan.rs`.
 
+use std::ops::Range;
+
 use mos_data::rng;
 use rand::RngExt as _;
 
@@ -149,6 +151,11 @@ impl Router {
             && (self.config.run != Run::Target(1) || self.config.unit != RoutingUnit::Behaviour)
     }
 
+    /// Whether the codebook learns, from the neighbours in all histories of a shard.
+    pub fn learns(&self) -> bool {
+        !matches!(self.vectors, Vectors::Given) && self.config.codebook != Codebook::Fixed
+    }
+
     /// Number of themes: of the codebook, or of those that the data gives.
     pub fn theme_count(&self, params: &Params) -> usize {
         match self.config.themes {
@@ -249,22 +256,28 @@ impl Router {
                 }
             }
         };
-        let looked = self.config.information_rows.min(events.offsets.segments());
+        let seen = self.seen(events);
         match self.config.codebook {
             Codebook::Fixed => {}
             Codebook::MutualInformation { weight } => {
-                let pairs = self.neighbours(events, looked);
-                let codes = pass.param(self.codes);
+                // The items of the behaviours that are looked at, in the order of the pass, and the place of each.
+                let mut places = vec![u32::MAX; pass.index.items.len()];
+                let behaviours = || seen.iter().cloned().flatten().map(|r| events.items[r] as usize);
+                behaviours().for_each(|item| places[item] = 0);
+                let items: Vec<u32> = (0..places.len() as u32).filter(|i| places[*i as usize] == 0).collect();
+                items.iter().zip(0..).for_each(|(item, place)| places[*item as usize] = place);
+                let (codes, k) = (pass.param(self.codes), self.config.codes);
+                let vectors = ops::gather_rows(&mut pass.tape, &vectors, &items);
                 let p = ops::memberships(&mut pass.tape, &vectors, &codes, self.config.temperature);
+                let pairs = self.neighbours(events, &seen, &places);
                 if !pairs.is_empty() {
                     let loss = ops::mutual_information(&mut pass.tape, &p, &pairs);
                     pass.add_loss(weight, loss);
                 }
-                let (k, rows) =
-                    (self.config.codes, events.offsets.ranges().take(looked).map(|r| r.len()).sum());
+                let rows: usize = seen.iter().map(ExactSizeIterator::len).sum();
                 if self.config.balance > 0.0 && rows > 0 {
-                    let mut share = vec![0.0; pass.index.items.len()];
-                    events.items[..rows].iter().for_each(|i| share[*i as usize] += 1.0 / rows as f32);
+                    let mut share = vec![0.0; items.len()];
+                    behaviours().for_each(|item| share[places[item] as usize] += 1.0 / rows as f32);
                     let (share, all) = (Mat::new(share.len(), 1, share), Offsets::from_lengths([p.rows()]));
                     let use_of = ops::weighted_sum(&mut pass.tape, &share, &p, &all, false);
                     let loss = ops::mean_square(&mut pass.tape, &use_of);
@@ -281,7 +294,7 @@ impl Router {
             Codebook::MovingAverage { .. } if !self.has_begun(pass.params) => {}
             Codebook::MovingAverage { commitment } => {
                 let codes = pass.params.get(self.codes).to_vec();
-                let items = (0..looked).flat_map(|b| events.offsets.range(b)).map(|r| events.items[r]);
+                let items = seen.iter().cloned().flatten().map(|r| events.items[r]);
                 let rows: Vec<u32> = items.filter(|i| pass.index.items[*i as usize] != 0).collect();
                 let seen = ops::gather_rows(&mut pass.tape, &vectors, &rows);
                 let mut values = seen.to_vec();
@@ -307,14 +320,21 @@ impl Router {
         params.buffer(self.usage).iter().any(|n| *n > 0.0)
     }
 
-    /// Pairs of neighbouring behaviours of the first `looked` histories.
-    fn neighbours(&self, events: &Events, looked: usize) -> Vec<(u32, u32)> {
+    /// The behaviours that the codebook learns from.
+    fn seen(&self, events: &Events) -> Vec<Range<usize>> {
+        let newest = |r: Range<usize>| r.end - r.len().min(self.config.information_length)..r.end;
+        events.offsets.ranges().take(self.config.information_rows).map(newest).collect()
+    }
+
+    /// Pairs of neighbouring behaviours among those `seen`, as places of their items.
+    fn neighbours(&self, events: &Events, seen: &[Range<usize>], places: &[u32]) -> Vec<(u32, u32)> {
         let mut pairs = Vec::new();
-        for range in (0..looked).map(|b| events.offsets.range(b)) {
+        let place = |t: usize| places[events.items[t] as usize];
+        for range in seen {
             for t in range.clone() {
                 for lag in self.config.lags.iter().filter(|lag| t + **lag < range.end) {
                     if !self.config.same_session || events.sessions[t] == events.sessions[t + lag] {
-                        pairs.push((events.items[t], events.items[t + lag]));
+                        pairs.push((place(t), place(t + lag)));
                     }
                 }
             }

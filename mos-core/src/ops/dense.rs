@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{add_product, axpy, dot, exp_of_negative, is_zero, sigmoid};
+use super::{add_product, axpy, dot, exp_of_negative, sigmoid};
 use crate::{Mat, Tape, cost::count};
 
 /// What follows a linear map.
@@ -217,32 +217,8 @@ pub fn gather_rows(tape: &mut Tape, x: &Mat, index: &[u32]) -> Mat {
 /// # Shapes
 /// each table `[S_i, d]` with an index `[R]` → `[R, d]`
 pub fn sum_gathered(tape: &mut Tape, tables: &[(&Mat, &[u32])]) -> Mat {
-    let (rows, d) = (tables[0].1.len(), tables[0].0.cols());
-    let inputs: Vec<&Mat> = tables.iter().map(|(t, _)| *t).collect();
-    let at = move |i: u32| i as usize * d..(i as usize + 1) * d;
-    let training = tape.is_training();
-    tape.record(
-        &inputs,
-        (rows, d),
-        #[inline(always)]
-        |v| {
-            let mut out = Vec::with_capacity(rows * d);
-            tables[0].1.iter().for_each(|i| out.extend_from_slice(&v[0][at(*i)]));
-            for (table, (_, index)) in v.iter().zip(tables).skip(1) {
-                out.chunks_mut(d.max(1)).zip(*index).for_each(|(o, i)| axpy(1.0, &table[at(*i)], o));
-            }
-            let kept = if training { tables.iter().map(|(_, i)| i.to_vec()).collect() } else { Vec::new() };
-            (out, kept)
-        },
-        #[inline(always)]
-        move |back, kept: Vec<Vec<u32>>| {
-            for (grad, index) in back.grads.iter_mut().zip(&kept) {
-                // Where few rows were chosen from many, most gradients are zero: their way to memory is saved.
-                let reached = back.out.chunks(d.max(1)).zip(index).filter(|(g, _)| !is_zero(g));
-                reached.for_each(|(g, i)| axpy(1.0, g, &mut grad[at(*i)]));
-            }
-        },
-    )
+    let all: Vec<_> = tables.iter().map(|(table, index)| (*table, Some(*index))).collect();
+    tape.gathered(tables[0].1.len(), &all)
 }
 
 /// Row `index[r]` is `x[r]`, all others are zero; no index occurs twice.

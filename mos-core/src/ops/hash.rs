@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use super::{
-    add_product, axpy, bits,
+    add_product, axpy,
     dense::{add_unit_grad, unit},
     wide,
 };
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
-/// SimHash codes: for each row, `hashes` codes of `bits` bits, bit = 1[x · r > 0].
+/// SimHash codes: for each row, `hashes` codes of `bits` bits, bit = 1[x · r > 0]. A word holds as many codes as fit, the first
+/// highest and the last in its lowest bits.
 ///
 /// # Shapes
-/// `values: [R, d]`, `projections: [d, hashes * bits]` → `[R, hashes]`
-pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize, bits: usize) -> Vec<u16> {
-    // As many codes at a time as fit into a word.
-    let (width, at_once) = (hashes * bits, 64 / bits);
-    let mut codes = vec![0; values.len() / dim * hashes];
-    let (mut rest, mask) = (codes.as_mut_slice(), (1u64 << bits) - 1);
+/// `values: [R, d]`, `projections: [d, hashes * bits]`, bits up to 64 → `[R, ceil(hashes / floor(64 / bits))]`
+pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize, bits: usize) -> Vec<u64> {
+    let codes = Codes::new(hashes, bits);
+    let (width, a_word) = (hashes * bits, codes.a_word * bits);
+    let mut words = vec![0; values.len() / dim * codes.words()];
+    let mut rest = words.as_mut_slice();
     project(
         values,
         dim,
@@ -25,20 +26,76 @@ pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize
         width,
         #[inline(always)]
         |signs| {
-            let (mine, others) = std::mem::take(&mut rest).split_at_mut(signs.len() / bits);
+            let (mine, others) =
+                std::mem::take(&mut rest).split_at_mut(signs.len() / width * codes.words());
             rest = others;
-            for (codes, signs) in mine.chunks_exact_mut(hashes).zip(signs.chunks_exact(width)) {
-                for (codes, signs) in codes.chunks_mut(at_once).zip(signs.chunks(at_once * bits)) {
-                    let mut word = packed(signs);
-                    for code in codes.iter_mut().rev() {
-                        *code = (word & mask) as u16;
-                        word >>= bits;
-                    }
+            for (words, signs) in mine.chunks_exact_mut(codes.words()).zip(signs.chunks_exact(width)) {
+                for (word, signs) in words.iter_mut().zip(signs.chunks(a_word)) {
+                    *word = packed(signs);
                 }
             }
         },
     );
-    codes
+    words
+}
+
+/// How the codes of a row lie in words.
+#[derive(Clone, Copy, Debug)]
+struct Codes {
+    hashes: usize,
+    bits: usize,
+    /// Codes of a full word.
+    a_word: usize,
+    /// The highest bit of each code of a full word.
+    high: u64,
+    /// All bits below those.
+    low: u64,
+    /// By place of a code's highest bit in a word, the number of codes from there to the lowest.
+    from_lowest: [u8; 64],
+}
+
+impl Codes {
+    fn new(hashes: usize, bits: usize) -> Self {
+        let a_word = 64 / bits;
+        let high = (1..=a_word).fold(0, |high, code| high | 1 << (code * bits - 1));
+        let low = (0..a_word).fold(0, |low, code| low | ((1 << (bits - 1)) - 1) << (code * bits));
+        let from_lowest = std::array::from_fn(|place| ((place + 1) / bits) as u8);
+        Self { hashes, bits, a_word, high, low, from_lowest }
+    }
+
+    /// Words of a row.
+    fn words(&self) -> usize {
+        self.hashes.div_ceil(self.a_word)
+    }
+
+    /// Codes of word `w`.
+    #[inline(always)]
+    fn in_word(&self, w: usize) -> usize {
+        (self.hashes - w * self.a_word).min(self.a_word)
+    }
+
+    /// The code of hash `h` in a row's words.
+    fn code(&self, row: &[u64], h: usize) -> u64 {
+        let (w, first) = (h / self.a_word, h % self.a_word);
+        let below = (self.in_word(w) - 1 - first) * self.bits;
+        row[w] >> below & (u64::MAX >> (64 - self.bits))
+    }
+
+    /// Calls `with` for each hash, rising, whose codes in both rows are equal.
+    #[inline(always)]
+    fn each_equal(&self, row: &[u64], other: &[u64], mut with: impl FnMut(usize)) {
+        for (w, (a, b)) in row.iter().zip(other).enumerate() {
+            let (unlike, codes) = (a ^ b, self.in_word(w));
+            // A code's bits below its highest, added to as many ones, reach the highest unless all are zero.
+            let unequal = ((unlike & self.low) + self.low) | unlike;
+            let mut equal = !unequal & self.high & (u64::MAX >> (64 - codes * self.bits));
+            while equal != 0 {
+                let place = 63 - equal.leading_zeros() as usize;
+                equal ^= 1 << place;
+                with(w * self.a_word + codes - usize::from(self.from_lowest[place]));
+            }
+        }
+    }
 }
 
 /// Calls `with` for the projections of some rows after the others, few enough to stay in the cache.
@@ -147,30 +204,6 @@ pub fn nearest_words(
     (chosen, Offsets::from_lengths(lengths))
 }
 
-/// Calls `with` for each place at which both are equal.
-#[inline(always)]
-fn each_match(codes: &[u16], wanted: &[u16], mut with: impl FnMut(usize)) {
-    const LANES: usize = 16;
-    for (chunk, (codes, wanted)) in codes.chunks(LANES).zip(wanted.chunks(LANES)).enumerate() {
-        let mut equal = 0u32;
-        match (<&[u16; LANES]>::try_from(codes), <&[u16; LANES]>::try_from(wanted)) {
-            (Ok(codes), Ok(wanted)) => {
-                for i in 0..LANES {
-                    equal |= u32::from(codes[i] == wanted[i]) << i;
-                }
-            }
-            _ => {
-                for (i, (code, wanted)) in codes.iter().zip(wanted).enumerate() {
-                    equal |= u32::from(code == wanted) << i;
-                }
-            }
-        }
-        for i in bits(equal.into()) {
-            with(chunk * LANES + i as usize);
-        }
-    }
-}
-
 /// For each hash the sum of the rows that share the target's code, scaled to length 1 (zero stays zero); the mean over
 /// hashes. The gradient reaches the rows, not the hash and not the target. Sums are additions and not counted.
 ///
@@ -188,6 +221,8 @@ pub fn hash_pool(
     let spans = spans.into();
     let (b, d) = (target.rows(), target.cols());
     assert_eq!((rows.rows(), b), (spans.rows(), spans.samples()), "hash_pool: spans of other rows");
+    let codes = Codes::new(hashes, bits);
+    let words = codes.words();
     let wanted = signatures(target.values(), d, projections, hashes, bits);
     let (of_forward, of_backward) = (spans.clone(), spans);
     tape.record(
@@ -195,43 +230,41 @@ pub fn hash_pool(
         (b, d),
         #[inline(always)]
         |v| {
-            let codes = signatures(&v[0], d, projections, hashes, bits);
+            let found = signatures(&v[0], d, projections, hashes, bits);
             let mut sums = vec![0.0; b * hashes * d];
             // Sums of a history that several samples read, by hash and code.
-            let mut known: HashMap<(usize, usize, u16), Vec<f32>> = HashMap::new();
+            let mut known: HashMap<(usize, usize, u64), Vec<f32>> = HashMap::new();
+            let mut new = vec![true; hashes];
             for (s, range) in of_forward.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
-                let want = &wanted[s * hashes..(s + 1) * hashes];
+                let want = &wanted[s * words..(s + 1) * words];
                 let sums = &mut sums[s * hashes * d..(s + 1) * hashes * d];
-                let new: Vec<usize> = (0..hashes)
-                    .filter(|h| match known.get(&(range.start, *h, want[*h])) {
-                        Some(sum) => (sums[h * d..(h + 1) * d].copy_from_slice(sum), false).1,
-                        None => true,
-                    })
-                    .collect();
-                if new.is_empty() {
-                    continue;
+                let key = |h: usize| (range.start, h, codes.code(want, h));
+                if of_forward.shared() {
+                    for (h, sum) in sums.chunks_exact_mut(d).enumerate() {
+                        let before = known.get(&key(h));
+                        new[h] = before.is_none();
+                        before.into_iter().for_each(|before| sum.copy_from_slice(before));
+                    }
+                    if !new.contains(&true) {
+                        continue;
+                    }
                 }
-                if new.len() == hashes {
-                    for r in range.clone() {
-                        let row = &v[0][r * d..(r + 1) * d];
-                        each_match(
-                            &codes[r * hashes..(r + 1) * hashes],
-                            want,
-                            #[inline(always)]
-                            |h| axpy(1.0, row, &mut sums[h * d..(h + 1) * d]),
-                        );
-                    }
-                } else {
-                    for r in range.clone() {
-                        let row = &v[0][r * d..(r + 1) * d];
-                        for h in new.iter().filter(|h| codes[r * hashes + **h] == want[**h]) {
-                            axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
-                        }
-                    }
+                for r in range.clone() {
+                    let row = &v[0][r * d..(r + 1) * d];
+                    codes.each_equal(
+                        &found[r * words..(r + 1) * words],
+                        want,
+                        #[inline(always)]
+                        |h| {
+                            if new[h] {
+                                axpy(1.0, row, &mut sums[h * d..(h + 1) * d]);
+                            }
+                        },
+                    );
                 }
                 if of_forward.shared() {
-                    let sum = |h: &usize| ((range.start, *h, want[*h]), sums[h * d..(h + 1) * d].to_vec());
-                    known.extend(new.iter().map(sum));
+                    let sum = |h: usize| (key(h), sums[h * d..(h + 1) * d].to_vec());
+                    known.extend((0..hashes).filter(|h| new[*h]).map(sum));
                 }
             }
             let norms: Vec<f32> = sums.chunks_mut(d).map(unit).collect();
@@ -239,10 +272,10 @@ pub fn hash_pool(
             for (s, out) in out.chunks_mut(d).enumerate() {
                 (0..hashes).for_each(|h| axpy(1.0 / hashes as f32, &sums[(s * hashes + h) * d..][..d], out));
             }
-            (out, (sums, norms, codes, wanted))
+            (out, (sums, norms, found, wanted))
         },
         #[inline(always)]
-        move |back, (units, norms, codes, wanted)| {
+        move |back, (units, norms, found, wanted)| {
             let mut through = vec![0.0; hashes * d];
             for (s, range) in of_backward.ranges().enumerate() {
                 let g: Vec<f32> = back.out[s * d..(s + 1) * d].iter().map(|g| g / hashes as f32).collect();
@@ -253,11 +286,11 @@ pub fn hash_pool(
                         add_unit_grad(&units[at * d..(at + 1) * d], norms[at], &g, through);
                     }
                 }
-                let wanted = &wanted[s * hashes..(s + 1) * hashes];
+                let wanted = &wanted[s * words..(s + 1) * words];
                 for r in range {
                     let to_row = &mut back.grads[0][r * d..(r + 1) * d];
-                    each_match(
-                        &codes[r * hashes..(r + 1) * hashes],
+                    codes.each_equal(
+                        &found[r * words..(r + 1) * words],
                         wanted,
                         #[inline(always)]
                         |h| axpy(1.0, &through[h * d..(h + 1) * d], to_row),

@@ -70,6 +70,9 @@ pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat
     let lookup: Vec<usize> = (0..longest).map(|r| position_bucket(r, buckets)).collect();
     let bucket_of: Vec<u32> =
         offsets.ranges().flat_map(|r| (0..r.len()).rev().map(|rank| lookup[rank] as u32)).collect();
+    if rows.is_gathered() {
+        return tape.gathered(rows.rows(), &[(rows, None), (table, Some(&bucket_of))]);
+    }
     let of_backward = bucket_of.clone();
     let at = move |b: u32| b as usize * d..(b as usize + 1) * d;
     tape.record_added(

@@ -76,6 +76,18 @@ fn gradients_of_dense_operations() {
     check_gradients(&[m(4, 3, 1), m(2, 3, 2)], |t, v| {
         sum_gathered(t, &[(&v[0], &[1, 1, 3]), (&v[1], &[0, 1, 0])])
     });
+    for read in [false, true] {
+        check_gradients(&[m(4, 3, 1), m(2, 3, 2), m(4, 3, 3)], |t, v| {
+            let rows = sum_gathered(t, &[(&v[0], &[1, 1, 3, 0]), (&v[1], &[0, 1, 0, 1])]);
+            if read {
+                rows.values();
+            }
+            let placed = add_positions(t, &rows, &Offsets::from_lengths([3, 1]), &v[2]);
+            let part = gather_rows(t, &placed, &[2, 2, 0]);
+            let again = gather_rows(t, &rows, &[3, 3, 1]);
+            mul(t, &part, &again)
+        });
+    }
     check_gradients(&[m(2, 3, 1)], |t, v| scatter_rows(t, &v[0], &[3, 1], 5));
     check_gradients(&[m(3, 4, 1)], |t, v| softmax_rows(t, &v[0], 0.5));
     check_gradients(&[m(3, 4, 1)], |t, v| normalize_rows(t, &v[0]));
@@ -321,8 +333,13 @@ proptest! {
     }
 
     #[test]
-    fn hash_pool_equals_its_oracle(lengths in prop::collection::vec(0usize..9, 1..6), seed in 0u64..1000, bits in 1usize..4) {
-        let (o, d, hashes) = (Offsets::from_lengths(lengths), 5, 3);
+    fn hash_pool_equals_its_oracle(
+        lengths in prop::collection::vec(0usize..9, 1..6),
+        seed in 0u64..1000,
+        // Codes of one word and of several.
+        (hashes, bits) in prop::sample::select(vec![(3, 1), (3, 2), (3, 3), (1, 16), (23, 5), (70, 1), (16, 4), (9, 7)]),
+    ) {
+        let (o, d) = (Offsets::from_lengths(lengths), 5);
         let (q, rows) = (random(o.segments(), d, seed), random(o.rows(), d, seed + 1));
         let planes = Init::Normal(1.0).values(d, hashes * bits, &mut rng(seed + 2));
         let found = hash_pool(&mut Tape::scoring(), &q, &rows, &o, &planes, hashes, bits).to_vec();
@@ -392,6 +409,55 @@ proptest! {
         prop_assert!(same(&gather_rows(tape, &x, &index), &|row, col| at(&x, index[row] as usize, col)));
         let places: Vec<u32> = (0..r as u32).rev().collect();
         prop_assert!(same(&scatter_rows(tape, &x, &places, r), &|row, col| at(&x, r - 1 - row, col)));
+    }
+
+    /// Rows gathered from gathered rows, read or not in between, have the values and the gradients of copies.
+    #[test]
+    fn gathered_rows_are_those_of_copies(
+        d in prop::sample::select(vec![1usize, 3, 8, 16, 32, 64]),
+        first in prop::collection::vec(0u32..7, 1..9),
+        again in prop::collection::vec(0usize..9, 0..9),
+        read in any::<bool>(),
+        seed in 0u64..1000,
+    ) {
+        let (x, positions) = (random(7, d, seed), random(3, d, seed + 1));
+        let again: Vec<u32> = again.into_iter().filter(|i| *i < first.len()).map(|i| i as u32).collect();
+        let tape = &mut Tape::training();
+        let rows = gather_rows(tape, &x, &first);
+        if read {
+            rows.values();
+        }
+        let placed = add_positions(tape, &rows, &Offsets::from_lengths([first.len()]), &positions);
+        let part = gather_rows(tape, &placed, &again);
+        let unread = gather_rows(tape, &part.detached(), &(0..part.rows() as u32).collect::<Vec<_>>());
+        let bucket = |r: u32| position_bucket(first.len() - 1 - r as usize, 3);
+        for (k, r) in again.iter().enumerate() {
+            for c in 0..d {
+                let wanted = x.values()[first[*r as usize] as usize * d + c] + positions.values()[bucket(*r) * d + c];
+                prop_assert_eq!(part.values()[k * d + c], wanted);
+                prop_assert_eq!(unread.values()[k * d + c], wanted);
+            }
+        }
+        // The derivative of a mean of squares is twice the value, over their number.
+        let (of_part, of_rows) = (mean_square(tape, &part), mean_square(tape, &rows));
+        let loss = sum_scalars(tape, &[(&of_part, again.len() as f32), (&of_rows, first.len() as f32)]);
+        let mut grads = std::mem::take(tape).backward(&loss).unwrap();
+        let (mut to_x, mut to_positions) = (vec![0.0; 7 * d], vec![0.0; 3 * d]);
+        for (k, r) in again.iter().enumerate() {
+            for c in 0..d {
+                to_x[first[*r as usize] as usize * d + c] += 2.0 * part.values()[k * d + c];
+                to_positions[bucket(*r) * d + c] += 2.0 * part.values()[k * d + c];
+            }
+        }
+        for (r, i) in first.iter().enumerate() {
+            (0..d).for_each(|c| to_x[*i as usize * d + c] += 2.0 * rows.values()[r * d + c]);
+        }
+        for (of, wanted) in [(&x, to_x), (&positions, to_positions)] {
+            let found = grads.take(of).unwrap_or_else(|| vec![0.0; wanted.len()]);
+            for (a, b) in found.iter().zip(&wanted) {
+                prop_assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} and {b}");
+            }
+        }
     }
 
     #[test]
