@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use dfdx::tensor::{
-    Cpu, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec,
+    Cpu, CpuError, Gradients as DfdxGradients, NoneTape, OwnedTape, PutTape, Tape as _, Tensor, TensorFromVec,
 };
 use dfdx::tensor_ops::Backward as _;
 use rand_distr::{Distribution, StandardNormal};
@@ -26,8 +26,8 @@ thread_local! {
 /// What a matrix is known by on a dfdx tape. It is empty: values stay in one place and are never copied into a tensor.
 type Tag = Tensor<(usize,), f32, Cpu, NoneTape>;
 
-fn tag() -> Tag {
-    DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,)))
+fn tag() -> Arc<Tag> {
+    Arc::new(DEVICE.with(|device| device.tensor_from_vec(Vec::new(), (0,))))
 }
 
 /// A row-major matrix of `f32`, `[rows, cols]`. Cloning shares the values.
@@ -38,7 +38,7 @@ pub struct Mat {
     rows: usize,
     cols: usize,
     values: Arc<Values>,
-    tag: Tag,
+    tag: Arc<Tag>,
     /// Of gathered rows, the matrices that their gradient is meant for, so that rows gathered from them need not pass it
     /// through all of these.
     targets: Option<Arc<[Target]>>,
@@ -61,7 +61,7 @@ struct Read {
 /// The gradient of row r belongs to row `at[r]` of another matrix, which has so many rows.
 #[derive(Clone, Debug)]
 struct Target {
-    tag: Tag,
+    tag: Arc<Tag>,
     rows: usize,
     at: Arc<[u32]>,
 }
@@ -138,6 +138,15 @@ impl Mat {
         })
     }
 
+    /// Where the rows lie, for operations that read each of them once: in the values of another matrix, if they were gathered from
+    /// that alone and nobody has read them yet.
+    pub(crate) fn lying(&self) -> Lying<'_> {
+        match (self.values.there.get(), self.values.reads.as_slice()) {
+            (None, [one]) => Lying { values: &one.from, at: Some(&one.at), cols: self.cols },
+            _ => Lying { values: self.values(), at: None, cols: self.cols },
+        }
+    }
+
     /// The values, to be changed; others that share them keep theirs.
     fn values_mut(&mut self) -> &mut Vec<f32> {
         if Arc::get_mut(&mut self.values).is_none() {
@@ -165,6 +174,22 @@ impl Mat {
             Some(targets) => targets.iter().map(|t| Target { at: of(&t.at), ..t.clone() }).collect(),
         };
         (reads, targets)
+    }
+}
+
+/// Rows of a matrix, wherever they lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lying<'a> {
+    values: &'a [f32],
+    at: Option<&'a [u32]>,
+    cols: usize,
+}
+
+impl<'a> Lying<'a> {
+    #[inline(always)]
+    pub(crate) fn row(&self, r: usize) -> &'a [f32] {
+        let r = self.at.map_or(r, |at| at[r] as usize);
+        &self.values[r * self.cols..(r + 1) * self.cols]
     }
 }
 
@@ -212,6 +237,91 @@ fn sum_rows_of<const D: usize>(out: &mut Vec<f32>, rows: usize, reads: &[Read]) 
             }
         }
         out.extend_from_slice(&sum);
+    }
+}
+
+/// Adds a gradient to what has reached a matrix.
+fn put(grads: &mut DfdxGradients<f32, Cpu>, of: &Tag, buffer: Vec<f32>) -> std::result::Result<(), CpuError> {
+    let slot = &mut **grads.get_or_alloc_mut(of)?;
+    if slot.is_empty() {
+        *slot = buffer;
+    } else {
+        slot.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b);
+    }
+    Ok(())
+}
+
+/// Where the gradient of a matrix goes row by row.
+#[derive(Debug)]
+struct Places {
+    cols: usize,
+    /// The matrix itself, and its number of values.
+    itself: Option<(Arc<Tag>, usize)>,
+    /// Matrices that its rows come from, all different.
+    targets: Arc<[Target]>,
+}
+
+/// Gradients of rows that an operation adds to: see [`Tape::record_rows`].
+#[derive(Debug)]
+pub(crate) struct ToRows {
+    cols: usize,
+    /// Of the matrix itself.
+    all: Vec<f32>,
+    /// Of the matrices that its rows come from.
+    picked: Vec<(Vec<f32>, Arc<[u32]>)>,
+}
+
+impl ToRows {
+    /// Adds `grad` to the gradient of row `r`.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, r: usize, grad: &[f32]) {
+        let d = self.cols;
+        for (to, at) in &mut self.picked {
+            let at = at[r] as usize * d;
+            axpy(1.0, grad, &mut to[at..at + d]);
+        }
+        if self.picked.is_empty() {
+            axpy(1.0, grad, &mut self.all[r * d..(r + 1) * d]);
+        }
+    }
+}
+
+impl Places {
+    fn of(rows: &Mat) -> Self {
+        let twice = |targets: &Arc<[Target]>| {
+            targets.iter().enumerate().any(|(k, a)| targets[..k].iter().any(|b| Arc::ptr_eq(&a.tag, &b.tag)))
+        };
+        match rows.targets.as_ref().filter(|targets| !twice(targets)) {
+            Some(targets) => Self { cols: rows.cols, itself: None, targets: targets.clone() },
+            None => {
+                let itself = Some((rows.tag.clone(), rows.rows * rows.cols));
+                Self { cols: rows.cols, itself, targets: [].into() }
+            }
+        }
+    }
+
+    fn take(&self, grads: &mut DfdxGradients<f32, Cpu>) -> std::result::Result<ToRows, CpuError> {
+        let mut taken = |tag: &Tag, values: usize| {
+            let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(tag)?);
+            buffer.resize(values, 0.0);
+            Ok(buffer)
+        };
+        let all = self.itself.as_ref().map_or(Ok(Vec::new()), |(tag, values)| taken(tag, *values))?;
+        let mut picked = Vec::with_capacity(self.targets.len());
+        for Target { tag, rows, at } in self.targets.iter() {
+            picked.push((taken(tag, rows * self.cols)?, at.clone()));
+        }
+        Ok(ToRows { cols: self.cols, all, picked })
+    }
+
+    fn put(&self, grads: &mut DfdxGradients<f32, Cpu>, to: ToRows) -> std::result::Result<(), CpuError> {
+        if let Some((tag, _)) = &self.itself {
+            put(grads, tag, to.all)?;
+        }
+        for (target, (buffer, _)) in self.targets.iter().zip(to.picked) {
+            put(grads, &target.tag, buffer)?;
+        }
+        Ok(())
     }
 }
 
@@ -293,25 +403,68 @@ impl Tape {
         F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
         B: FnOnce(Back<'_>, S) + 'static,
     {
+        self.record_all(
+            None,
+            inputs,
+            shape,
+            forward,
+            #[inline(always)]
+            |back, _, saved| backward(back, saved),
+        )
+    }
+
+    /// As [`Self::record`] for an operation that reads `rows` too, whose `backward` adds to the gradients of some of these, row by
+    /// row. Where they were gathered, that goes to where they come from.
+    pub(crate) fn record_rows<S, F, B>(
+        &mut self,
+        rows: &Mat,
+        inputs: &[&Mat],
+        shape: (usize, usize),
+        forward: F,
+        backward: B,
+    ) -> Mat
+    where
+        S: 'static,
+        F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
+        B: FnOnce(Back<'_>, &mut ToRows, S) + 'static,
+    {
+        self.record_all(Some(rows), inputs, shape, forward, backward)
+    }
+
+    fn record_all<S, F, B>(
+        &mut self,
+        rows: Option<&Mat>,
+        inputs: &[&Mat],
+        shape: (usize, usize),
+        forward: F,
+        backward: B,
+    ) -> Mat
+    where
+        S: 'static,
+        F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
+        B: FnOnce(Back<'_>, &mut ToRows, S) + 'static,
+    {
         let values: Vec<Arc<Vec<f32>>> = inputs.iter().map(|m| m.there().clone()).collect();
+        let of_rows = rows.map_or(0, |rows| rows.rows * rows.cols);
         let (out, saved) = wide(
             #[inline(always)]
             || forward(&values),
         );
-        clock::moved(|| out.len() + values.iter().map(|v| v.len()).sum::<usize>());
+        clock::moved(|| out.len() + of_rows + values.iter().map(|v| v.len()).sum::<usize>());
         let out = Mat::new(shape.0, shape.1, out);
         if let Some(tape) = &mut self.recorded {
-            let ghosts: Vec<_> = inputs.iter().map(|m| m.tag.ghost()).collect();
-            let out_ghost = out.tag.ghost();
+            let tags: Vec<_> = inputs.iter().map(|m| m.tag.clone()).collect();
+            let of_out = out.tag.clone();
+            let places = rows.map(Places::of);
             tape.add_backward_op(move |grads| {
                 // Every consumer of the output has already run: its gradient is taken, not copied.
-                let out_grad = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+                let out_grad = std::mem::take(&mut **grads.get_or_alloc_mut(of_out.as_ref())?);
                 if out_grad.is_empty() {
                     return Ok(());
                 }
-                let mut buffers = Vec::with_capacity(ghosts.len());
-                for (ghost, value) in ghosts.iter().zip(&values) {
-                    let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(ghost)?);
+                let mut buffers = Vec::with_capacity(tags.len());
+                for (tag, value) in tags.iter().zip(&values) {
+                    let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(tag.as_ref())?);
                     // Empty: nothing has reached this matrix yet, or it came earlier in this list; the parts are summed
                     // afterwards.
                     if buffer.len() != value.len() {
@@ -319,22 +472,24 @@ impl Tape {
                     }
                     buffers.push(buffer);
                 }
+                let mut to_rows = ToRows { cols: 0, all: Vec::new(), picked: Vec::new() };
+                if let Some(places) = &places {
+                    to_rows = places.take(grads)?;
+                }
                 // Values are read, gradients read and written.
-                clock::moved(|| out_grad.len() + 3 * values.iter().map(|v| v.len()).sum::<usize>());
+                clock::moved(|| out_grad.len() + 3 * values.iter().map(|v| v.len()).sum::<usize>() + of_rows);
                 let back = Back { out: &out_grad, values: &values, grads: &mut buffers };
                 wide(
                     #[inline(always)]
-                    || backward(back, saved),
+                    || backward(back, &mut to_rows, saved),
                 );
-                for (ghost, buffer) in ghosts.iter().zip(buffers) {
-                    let slot = &mut **grads.get_or_alloc_mut(ghost)?;
-                    if slot.is_empty() {
-                        *slot = buffer;
-                    } else {
-                        slot.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b);
-                    }
+                for (tag, buffer) in tags.iter().zip(buffers) {
+                    put(grads, tag, buffer)?;
                 }
-                Ok(())
+                match places {
+                    Some(places) => places.put(grads, to_rows),
+                    None => Ok(()),
+                }
             });
         }
         out
@@ -362,21 +517,21 @@ impl Tape {
         if let Some(tape) = &mut self.recorded {
             let targets: Arc<[Target]> = targets.into();
             out.targets = Some(targets.clone());
-            let of_out = out.tag.ghost();
+            let of_out = out.tag.clone();
             tape.add_backward_op(move |grads| {
-                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(&of_out)?);
+                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(of_out.as_ref())?);
                 if grad.is_empty() {
                     return Ok(());
                 }
                 clock::moved(|| 3 * targets.len() * grad.len());
                 for Target { tag, rows, .. } in targets.iter() {
-                    grads.get_or_alloc_mut(&tag.ghost())?.resize(rows * cols, 0.0);
+                    grads.get_or_alloc_mut(tag.as_ref())?.resize(rows * cols, 0.0);
                 }
                 // Few rows at a time, so that they are still there for the next matrix.
                 for from in (0..grad.len()).step_by(SCATTERED * cols) {
                     let part = &grad[from..(from + SCATTERED * cols).min(grad.len())];
                     for Target { tag, at, .. } in targets.iter() {
-                        let to = &mut **grads.get_or_alloc_mut(&tag.ghost())?;
+                        let to = &mut **grads.get_or_alloc_mut(tag.as_ref())?;
                         wide(
                             #[inline(always)]
                             || scatter(part, &at[from / cols..], cols, to),
@@ -403,21 +558,21 @@ impl Tape {
         clock::moved(|| 2 * out.len() + y.values().len());
         let out = Mat::new(x.rows, x.cols, out);
         if let Some(tape) = &mut self.recorded {
-            let [of_out, of_x, of_y] = [&out, x, y].map(|m| m.tag.ghost());
+            let [of_out, of_x, of_y] = [&out, x, y].map(|m| m.tag.clone());
             let width = y.values().len();
             tape.add_backward_op(move |grads| {
-                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(&of_out)?);
+                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(of_out.as_ref())?);
                 if grad.is_empty() {
                     return Ok(());
                 }
                 clock::moved(|| grad.len() + 3 * width);
-                let to_y = &mut **grads.get_or_alloc_mut(&of_y)?;
+                let to_y = &mut **grads.get_or_alloc_mut(of_y.as_ref())?;
                 to_y.resize(width, 0.0);
                 wide(
                     #[inline(always)]
                     || backward(&grad, to_y),
                 );
-                let to_x = &mut **grads.get_or_alloc_mut(&of_x)?;
+                let to_x = &mut **grads.get_or_alloc_mut(of_x.as_ref())?;
                 if to_x.is_empty() {
                     *to_x = grad;
                 } else {
@@ -445,9 +600,9 @@ impl Tape {
             ));
         }
         let mut tape = self.recorded.expect("only a training pass can be differentiated");
-        let start = loss.tag.ghost();
+        let start = loss.tag.clone();
         tape.add_backward_op(move |grads| {
-            **grads.get_or_alloc_mut(&start)? = vec![1.0];
+            **grads.get_or_alloc_mut(start.as_ref())? = vec![1.0];
             Ok(())
         });
         let scalar = DEVICE.with(|device| device.tensor_from_vec(vec![0.0], ())).put_tape(tape);
@@ -464,7 +619,7 @@ pub struct Gradients {
 impl Gradients {
     /// Removes and returns the gradient of `of`; `None` if nothing reached it.
     pub fn take(&mut self, of: &Mat) -> Option<Vec<f32>> {
-        let slot = self.inner.get_or_alloc_mut(&of.tag).ok()?;
+        let slot = self.inner.get_or_alloc_mut(of.tag.as_ref()).ok()?;
         let values = std::mem::take(&mut **slot);
         (!values.is_empty() && values.iter().any(|v| *v != 0.0)).then_some(values)
     }

@@ -139,6 +139,9 @@ impl TrainConfig {
 /// Values of the behaviours of a shard, at most, whatever the machine: 1 MiB, so that what is made of them stays in a cache.
 const SHARD_VALUES: usize = 1 << 18;
 
+/// Width from which rows are worth as much out of order as in order.
+const WIDE: usize = 32;
+
 /// What one training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
@@ -244,8 +247,8 @@ impl CtrModel {
         let _gather = clock::running(Stage::Gather);
         let items = pass.item_rows(Tables::ITEMS);
         let items = self.attributes.add(pass, items);
-        if events.items.len() > 2 * items.rows() {
-            // Rows that many behaviours share are read from the table once.
+        if events.items.len() > 2 * items.rows() || items.cols() < WIDE {
+            // Rows that many behaviours share are read from the table once; narrow ones from its front to its back.
             items.values();
         }
         let rows = if let Some(behaviours) = self.behaviours {

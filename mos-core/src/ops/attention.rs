@@ -29,20 +29,22 @@ pub fn attend(
     let keep = move |n: usize| top_k.map_or(n, |k| n.min(k));
     count(heads * d * spans.lengths().map(|n| n + keep(n)).sum::<usize>());
     let (of_forward, of_backward, training) = (spans.clone(), spans, tape.is_training());
-    tape.record(
-        &[queries, rows],
+    let (history_rows, of_rows) = (rows.values(), rows.clone());
+    tape.record_rows(
+        rows,
+        &[queries],
         (b, heads * d),
         #[inline(always)]
         |v| {
             if let Some(of) = of_forward.of().filter(|_| !training) {
-                let histories = (&v[1][..], of_forward.histories(), of);
+                let histories = (history_rows, of_forward.histories(), of);
                 return (attend_shared(&v[0], histories, (heads, d), scale, top_k), Saved::default());
             }
             let (mut out, mut saved) = (vec![0.0; b * heads * d], Saved::default());
             let (mut reader, mut scores) = (Reader::new(d, top_k), Vec::new());
             let samples = v[0].chunks_exact(heads * d).zip(out.chunks_exact_mut(heads * d));
             for ((queries, out), range) in samples.zip(of_forward.ranges()) {
-                let history = &v[1][range.start * d..range.end * d];
+                let history = &history_rows[range.start * d..range.end * d];
                 scores.resize(range.len(), 0.0);
                 for (q, out) in queries.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
                     for (score, row) in scores.iter_mut().zip(history.chunks_exact(d)) {
@@ -58,19 +60,24 @@ pub fn attend(
             (out, saved)
         },
         #[inline(always)]
-        move |back, (weights, chosen): Saved| {
+        move |back, to_rows, (weights, chosen): Saved| {
             let (mut weights, mut chosen) = (weights.as_slice(), chosen.as_slice());
-            let (to_queries, to_rows) = back.grads.split_at_mut(1);
+            let (values, to_queries) = (of_rows.values(), &mut back.grads[0]);
             let mut to_weight = Vec::new();
+            // Of one history: gradients, zero again after each, and which rows have one.
+            let (mut to_history, mut reached) = (Vec::new(), Vec::new());
             for (s, range) in of_backward.ranges().enumerate() {
                 let n = range.len();
                 let k = keep(n);
-                let history = &back.values[1][range.start * d..range.end * d];
-                let to_history = &mut to_rows[0][range.start * d..range.end * d];
+                let history = &values[range.start * d..range.end * d];
+                if to_history.len() < n * d {
+                    to_history.resize(n * d, 0.0);
+                    reached.resize(n, false);
+                }
                 for h in 0..heads {
                     let at = (s * heads + h) * d..(s * heads + h + 1) * d;
                     let (g, q) = (&back.out[at.clone()], &back.values[0][at.clone()]);
-                    let to_query = &mut to_queries[0][at];
+                    let to_query = &mut to_queries[at];
                     let (w, rest) = weights.split_at(k);
                     weights = rest;
                     let pick;
@@ -89,7 +96,14 @@ pub fn attend(
                         for j in 0..d {
                             row[j] += w[i] * g[j] + to_score * q[j];
                         }
+                        reached[p / d] = true;
                     }
+                }
+                let all = range.zip(&mut reached).zip(to_history.chunks_exact_mut(d));
+                for ((r, reached), grad) in all.filter(|((_, reached), _)| **reached) {
+                    to_rows.add(r, grad);
+                    grad.fill(0.0);
+                    *reached = false;
                 }
             }
         },

@@ -224,13 +224,14 @@ pub fn hash_pool(
     let codes = Codes::new(hashes, bits);
     let words = codes.words();
     let wanted = signatures(target.values(), d, projections, hashes, bits);
-    let (of_forward, of_backward) = (spans.clone(), spans);
-    tape.record(
-        &[rows],
+    let (of_forward, of_backward, values) = (spans.clone(), spans, rows.values());
+    tape.record_rows(
+        rows,
+        &[],
         (b, d),
         #[inline(always)]
-        |v| {
-            let found = signatures(&v[0], d, projections, hashes, bits);
+        |_| {
+            let found = signatures(values, d, projections, hashes, bits);
             let mut sums = vec![0.0; b * hashes * d];
             // Sums of a history that several samples read, by hash and code.
             let mut known: HashMap<(usize, usize, u64), Vec<f32>> = HashMap::new();
@@ -250,7 +251,7 @@ pub fn hash_pool(
                     }
                 }
                 for r in range.clone() {
-                    let row = &v[0][r * d..(r + 1) * d];
+                    let row = &values[r * d..(r + 1) * d];
                     codes.each_equal(
                         &found[r * words..(r + 1) * words],
                         want,
@@ -275,8 +276,8 @@ pub fn hash_pool(
             (out, (sums, norms, found, wanted))
         },
         #[inline(always)]
-        move |back, (units, norms, found, wanted)| {
-            let mut through = vec![0.0; hashes * d];
+        move |back, to_rows, (units, norms, found, wanted)| {
+            let (mut through, mut to_row) = (vec![0.0; hashes * d], vec![0.0; d]);
             for (s, range) in of_backward.ranges().enumerate() {
                 let g: Vec<f32> = back.out[s * d..(s + 1) * d].iter().map(|g| g / hashes as f32).collect();
                 through.fill(0.0);
@@ -288,13 +289,22 @@ pub fn hash_pool(
                 }
                 let wanted = &wanted[s * words..(s + 1) * words];
                 for r in range {
-                    let to_row = &mut back.grads[0][r * d..(r + 1) * d];
+                    let mut reached = false;
                     codes.each_equal(
                         &found[r * words..(r + 1) * words],
                         wanted,
                         #[inline(always)]
-                        |h| axpy(1.0, &through[h * d..(h + 1) * d], to_row),
+                        |h| {
+                            if !reached {
+                                to_row.fill(0.0);
+                                reached = true;
+                            }
+                            axpy(1.0, &through[h * d..(h + 1) * d], &mut to_row);
+                        },
                     );
+                    if reached {
+                        to_rows.add(r, &to_row);
+                    }
                 }
             }
         },

@@ -16,24 +16,30 @@ use crate::{Mat, Offsets, Spans, Tape, cost::count};
 pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
     assert_eq!(rows.rows(), offsets.rows(), "segment_mean: offsets of other rows");
     let (d, b) = (rows.cols(), offsets.segments());
-    let (of_forward, of_backward) = (offsets.clone(), offsets.clone());
-    tape.record(
-        &[rows],
+    let (of_backward, lying) = (offsets.clone(), rows.lying());
+    tape.record_rows(
+        rows,
+        &[],
         (b, d),
         #[inline(always)]
-        |v| {
-            let mut out = vec![0.0; b * d];
-            for (out, range) in out.chunks_mut(d.max(1)).zip(of_forward.ranges()) {
-                let share = 1.0 / range.len().max(1) as f32;
-                range.for_each(|r| axpy(share, &v[0][r * d..(r + 1) * d], out));
+        |_| {
+            let (mut out, mut shares) = (vec![0.0; b * d], Vec::new());
+            for (out, range) in out.chunks_mut(d.max(1)).zip(offsets.ranges()) {
+                shares.clear();
+                shares.resize(range.len(), 1.0 / range.len().max(1) as f32);
+                add_rows(&shares, |i| lying.row(range.start + i), out);
             }
             (out, ())
         },
         #[inline(always)]
-        move |back, ()| {
+        move |back, to_rows, ()| {
+            let mut to_row = vec![0.0; d];
             for (g, range) in back.out.chunks(d.max(1)).zip(of_backward.ranges()) {
                 let share = 1.0 / range.len().max(1) as f32;
-                range.for_each(|r| axpy(share, g, &mut back.grads[0][r * d..(r + 1) * d]));
+                to_row.iter_mut().zip(g).for_each(|(to, g)| *to = share * g);
+                for r in range {
+                    to_rows.add(r, &to_row);
+                }
             }
         },
     )
