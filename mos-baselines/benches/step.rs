@@ -42,6 +42,7 @@ fn step(c: &mut Criterion) {
         group.bench_function(format!("score/{case}"), |b| b.iter(|| model.score(black_box(&batch)).unwrap()));
         let of_items = model.gradients(&batch).unwrap().into_iter().find(|(name, _)| name == "table.items");
         let of_items = of_items.unwrap().1;
+        let shards = model.shards(&batch, &train);
         drop(model);
 
         // The table's part of a step, as a step does it: the shards gather, their gradients are summed and applied. The
@@ -50,15 +51,16 @@ fn step(c: &mut Criterion) {
         let table = Builder::new(&mut params, &mut tables, &catalog, WIDTH, 1)
             .item_table("items", WIDTH, TableInit::Normal(0.05))
             .unwrap();
-        let shards = batch.split_within(train.shards, (1 << 18) / WIDTH);
         let rows: Vec<Vec<u32>> = shards.iter().map(|s| ItemIndex::of(s).unwrap().0.items).collect();
         let grad = |row: &u32| &of_items[*row as usize * WIDTH..(*row as usize + 1) * WIDTH];
-        let grads: Vec<ShardRows> =
-            rows.iter().map(|r| ShardRows::new(WIDTH, r, r.iter().flat_map(grad).copied().collect())).collect();
+        let grads: Vec<ShardRows> = rows
+            .iter()
+            .map(|r| ShardRows::new(WIDTH, r, r.iter().flat_map(grad).copied().collect()))
+            .collect();
         for dense in [false, true] {
             group.bench_function(format!("table_{}/{case}", if dense { "dense" } else { "lazy" }), |b| {
                 b.iter(|| {
-                    rows.par_iter().for_each(|rows| drop(black_box(tables.gather(table, rows).values().len())));
+                    rows.par_iter().for_each(|rows| drop(black_box(tables.gather(table, rows).to_vec())));
                     let grads = RowGrads::new(items, WIDTH, &grads);
                     let scale = black_box(grads.squares()) as f32;
                     if dense {

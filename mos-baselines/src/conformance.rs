@@ -253,7 +253,9 @@ fn shards(model: &CtrModel, batch: &Batch) -> std::result::Result<(), String> {
     for ((name, whole), (_, parts)) in whole.iter().zip(&sums) {
         let most = whole.iter().fold(1e-3f32, |most, g| most.max(g.abs()));
         if whole.iter().zip(parts).any(|(a, b)| (a - b).abs() > 1e-4 * most) {
-            return Err(format!("the gradient of {name} depends on how a batch is cut: see `compares_samples`"));
+            return Err(format!(
+                "the gradient of {name} depends on how a batch is cut: see `compares_samples`"
+            ));
         }
     }
     Ok(())

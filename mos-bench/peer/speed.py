@@ -7,7 +7,7 @@
 A training step: forward, binary cross-entropy, backward, clip of the norm, Adam over all rows, on a batch that is there.
 Scoring: a batch, without gradients. Each case is a process of its own, in two setups. default: as PyTorch comes. tuned: the
 allocator of the C library is told to keep its pages, which otherwise are given back and faulted in anew for each large result,
-and Adam is the fused one.
+and to ask for large ones, and Adam is the fused one.
 """
 
 import argparse
@@ -21,7 +21,12 @@ import time
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "268435456"}
+TUNED = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "20000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 MODELS = "din,sim,eta,sdim,twin,transact,mamba4rec"
 
 

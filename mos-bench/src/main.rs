@@ -19,13 +19,15 @@ fn keep_pages() {
         use std::os::unix::process::CommandExt as _;
         const SETTINGS: [(&str, &str); 2] =
             [("MIMALLOC_PURGE_DELAY", "10000"), ("MIMALLOC_ALLOW_LARGE_OS_PAGES", "1")];
-        if SETTINGS.iter().all(|(name, _)| std::env::var_os(name).is_none())
+        let unset: Vec<_> =
+            SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+        if !unset.is_empty()
             && let Ok(program) = std::env::current_exe()
         {
             let mut args = std::env::args_os();
             let name = args.next().unwrap_or_else(|| program.clone().into());
             // Returns only where it fails; then all goes on as it was.
-            let _ = std::process::Command::new(program).arg0(name).args(args).envs(SETTINGS).exec();
+            let _ = std::process::Command::new(program).arg0(name).args(args).envs(unset).exec();
         }
     }
 }

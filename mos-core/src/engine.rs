@@ -39,8 +39,7 @@ pub struct Mat {
     cols: usize,
     values: Arc<Values>,
     tag: Arc<Tag>,
-    /// Of gathered rows, the matrices that their gradient is meant for, so that rows gathered from them need not pass it
-    /// through all of these.
+    /// Of gathered rows, the matrices that they were copied from. Gradients of what is gathered from these rows go there at once.
     targets: Option<Arc<[Target]>>,
 }
 
@@ -119,9 +118,9 @@ impl Mat {
         self.there().to_vec()
     }
 
-    /// Whether these are rows gathered from other matrices that have not been copied yet.
-    pub(crate) fn is_gathered(&self) -> bool {
-        self.values.there.get().is_none()
+    /// Copies gathered rows, if nobody has read them yet.
+    pub(crate) fn copy_now(&self) {
+        self.there();
     }
 
     fn there(&self) -> &Arc<Vec<f32>> {
@@ -506,7 +505,7 @@ impl Tape {
             assert_eq!(at.map_or(mat.rows, <[u32]>::len), rows, "as many rows of each matrix");
             if k > 0 {
                 // Sums keep their order.
-                mat.there();
+                mat.copy_now();
             }
             let (mine, to) = mat.picked(at.map(Arc::from).as_ref());
             reads.extend(mine);
@@ -537,46 +536,6 @@ impl Tape {
                             || scatter(part, &at[from / cols..], cols, to),
                         );
                     }
-                }
-                Ok(())
-            });
-        }
-        out
-    }
-
-    /// Runs an operation x + f(y), of x's shape: `forward` has x and y, `backward` the output's gradient and that of y to add
-    /// to. The output's gradient becomes that of x where nothing else has reached x yet, and is not copied.
-    pub(crate) fn record_added<F, B>(&mut self, x: &Mat, y: &Mat, forward: F, backward: B) -> Mat
-    where
-        F: FnOnce(&[f32], &[f32]) -> Vec<f32>,
-        B: FnOnce(&[f32], &mut [f32]) + 'static,
-    {
-        let out = wide(
-            #[inline(always)]
-            || forward(x.values(), y.values()),
-        );
-        clock::moved(|| 2 * out.len() + y.values().len());
-        let out = Mat::new(x.rows, x.cols, out);
-        if let Some(tape) = &mut self.recorded {
-            let [of_out, of_x, of_y] = [&out, x, y].map(|m| m.tag.clone());
-            let width = y.values().len();
-            tape.add_backward_op(move |grads| {
-                let grad = std::mem::take(&mut **grads.get_or_alloc_mut(of_out.as_ref())?);
-                if grad.is_empty() {
-                    return Ok(());
-                }
-                clock::moved(|| grad.len() + 3 * width);
-                let to_y = &mut **grads.get_or_alloc_mut(of_y.as_ref())?;
-                to_y.resize(width, 0.0);
-                wide(
-                    #[inline(always)]
-                    || backward(&grad, to_y),
-                );
-                let to_x = &mut **grads.get_or_alloc_mut(of_x.as_ref())?;
-                if to_x.is_empty() {
-                    *to_x = grad;
-                } else {
-                    to_x.iter_mut().zip(&grad).for_each(|(to, g)| *to += g);
                 }
                 Ok(())
             });

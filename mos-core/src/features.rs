@@ -88,13 +88,12 @@ impl Attributes {
     /// # Shapes
     /// embeddings `[U, d]` of the pass's distinct items → `[U, d]`
     pub(crate) fn add(&self, pass: &mut Pass<'_>, embeddings: Mat) -> Mat {
-        let every: Vec<u32> = (0..embeddings.rows() as u32).collect();
         let items = &pass.index.items;
         self.parts.iter().fold(embeddings, |sum, part| match part {
             Attribute::One { ids, table } => {
                 let values: Vec<u32> = items.iter().map(|i| ids[*i as usize]).collect();
                 let (rows, places) = pass.value_rows(*table, &values);
-                ops::sum_gathered(&mut pass.tape, &[(&sum, &every), (&rows, &places)])
+                pass.tape.gathered(items.len(), &[(&sum, None), (&rows, Some(&places))])
             }
             Attribute::Many { offsets, ids, table } => {
                 let range = |i: &u32| offsets[*i as usize]..offsets[*i as usize + 1];

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adam, Builder, Cost, Error, Events, HeadConfig, Init, Input, ItemIndex, Mat, Offsets, ParamId, Params,
-    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, ShardRows, StateUpdate, StepInfo, TableId, TableInit,
-    Tables, Tape,
+    Part, Pass, Result, RowGrads, RowThemes, SequenceEncoder, ShardRows, StateUpdate, StepInfo, TableId,
+    TableInit, Tables, Tape,
     clock::{self, Stage},
     cost,
     encoder::visit,
@@ -84,9 +84,9 @@ pub struct TrainConfig {
     pub target_l2: f32,
     /// L2 on embedding rows: each row that a step touches gets this times itself added to its clipped gradient.
     pub embedding_l2: f32,
-    /// Pieces that a batch is cut into, at least: where they would hold more than 2^18 values of behaviours (their number times
-    /// the width), they are cut on, unless the encoder [compares samples](crate::SequenceEncoder::compares_samples). Part of
-    /// the result's definition, not of the machine.
+    /// Pieces that a batch is cut into. Pieces with more than 2^18 values of behaviours (their number times the width) are cut
+    /// on, between samples, unless the encoder [compares samples](crate::SequenceEncoder::compares_samples). Part of the result's
+    /// definition, not of the machine.
     pub shards: usize,
     /// Dense Adam on embedding tables, the slow reference.
     pub dense_tables: bool,
@@ -136,7 +136,8 @@ impl TrainConfig {
     }
 }
 
-/// Values of the behaviours of a shard, at most, whatever the machine: 1 MiB, so that what is made of them stays in a cache.
+/// Values of the behaviours of a shard from which it is cut on, whatever the machine: 1 MiB, so that what is made of them stays in
+/// a cache.
 const SHARD_VALUES: usize = 1 << 18;
 
 /// Width from which rows are worth as much out of order as in order.
@@ -249,7 +250,7 @@ impl CtrModel {
         let items = self.attributes.add(pass, items);
         if events.items.len() > 2 * items.rows() || items.cols() < WIDE {
             // Rows that many behaviours share are read from the table once; narrow ones from its front to its back.
-            items.values();
+            items.copy_now();
         }
         let rows = if let Some(behaviours) = self.behaviours {
             let behaviours = pass.param(behaviours);
@@ -322,8 +323,8 @@ impl CtrModel {
         })
     }
 
-    /// One optimizer step on one batch. The batch is cut into `config.shards` pieces whose gradients are added in
-    /// order, so the result does not depend on the number of threads.
+    /// One optimizer step on one batch. The batch is cut into [shards](Self::shards) whose gradients are added in order, so the
+    /// result does not depend on the number of threads.
     ///
     /// # Errors
     /// [`Error::NotFinite`] when loss or gradient is no longer a number; the weights are then unchanged.
@@ -341,12 +342,7 @@ impl CtrModel {
         if batch.is_empty() {
             return Err(Error::shape("train_step", "at least one sample", 0));
         }
-        let total = batch.len();
-        let shards = if self.compares_samples() {
-            batch.split(config.shards)
-        } else {
-            self.small_shards(batch, config.shards)
-        };
+        let (shards, total) = (self.shards(batch, config), batch.len());
         let parts = shards
             .par_iter()
             .enumerate()
@@ -416,7 +412,17 @@ impl CtrModel {
         compares
     }
 
-    /// Cuts a batch into `pieces`, and into more where these would not stay in a cache.
+    /// The shards of a training step: [`TrainConfig::shards`] pieces of the batch, and more where these would not stay in a
+    /// cache and no part of the model compares samples.
+    pub fn shards(&self, batch: &Batch, config: &TrainConfig) -> Vec<Batch> {
+        if self.compares_samples() {
+            batch.split(config.shards)
+        } else {
+            self.small_shards(batch, config.shards)
+        }
+    }
+
+    /// Scores do not depend on the rest of a batch, whatever training compares.
     fn small_shards(&self, batch: &Batch, pieces: usize) -> Vec<Batch> {
         batch.split_within(pieces, SHARD_VALUES.div_ceil(self.config.dim))
     }
@@ -773,3 +779,6 @@ impl CtrModel {
         self.params.moments_mut().chain(tables.map(|t| [&mut t.m, &mut t.v]))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub enum TableInit {
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) dim: usize,
-    /// Shared with the passes that read rows of it; none is left when it is updated.
+    /// Shared with rows that were gathered and not copied yet. An update finds none of them, else it copies the table.
     pub(crate) values: Arc<Vec<f32>>,
     pub(crate) m: Vec<f32>,
     pub(crate) v: Vec<f32>,
@@ -123,7 +123,8 @@ impl Tables {
         &self.tables[id.0].values
     }
 
-    /// The `rows` of the table as a matrix `[rows.len(), dim]`.
+    /// The `rows` of the table as a matrix `[rows.len(), dim]`, copied when it is read. While it lives, an update of the table works on
+    /// a copy of it.
     pub fn gather(&self, id: TableId, rows: &[u32]) -> Mat {
         let table = &self.tables[id.0];
         Mat::of_table(&table.values, table.dim, rows)
@@ -299,7 +300,10 @@ impl RowGrads {
     /// If a shard's rows go beyond the table, or have another width.
     pub fn new(table_rows: usize, dim: usize, shards: &[ShardRows]) -> Self {
         for shard in shards {
-            assert!(shard.rows.last().is_none_or(|row| (*row as usize) < table_rows), "rows lie in their table");
+            assert!(
+                shard.rows.last().is_none_or(|row| (*row as usize) < table_rows),
+                "rows lie in their table"
+            );
             assert_eq!(shard.dim, dim, "gradients are as wide as their table");
         }
         let part_rows = table_rows.div_ceil(PARTS).max(1);
@@ -324,33 +328,21 @@ impl PartGrads {
     /// Sums the rows `from..to` of the table. Shards are read one after the other, from front to back; the sums of a part stay in
     /// a cache.
     fn new(dim: usize, from: usize, to: usize, shards: &[ShardRows]) -> Self {
-        // Row above, number of the gradient below.
-        let mut order: Vec<u64> = Vec::new();
-        for shard in shards {
-            let before = order.len();
-            let rows = &shard.rows[shard.places(from, to)];
-            order.extend(rows.iter().zip(before..).map(|(row, k)| u64::from(*row) << 32 | k as u64));
-        }
-        // Each shard is a run that rises already.
-        order.sort();
-        let (mut rows, mut place) = (Vec::new(), vec![0; order.len()]);
-        for key in order {
-            let row = (key >> 32) as u32;
-            if rows.last() != Some(&row) {
-                rows.push(row);
-            }
-            place[key as u32 as usize] = rows.len() - 1;
-        }
+        let mut place: Vec<u32> = Vec::new();
+        shards.iter().for_each(|shard| place.extend(&shard.rows[shard.places(from, to)]));
+        let rows = number(&mut place, from, to);
         let mut grads = vec![0.0; rows.len() * dim];
-        let (mut squares, mut place) = (0.0, place.into_iter());
+        let (mut squares, mut place) = (0.0, place.as_slice());
         wide(
             #[inline(always)]
             || {
                 for shard in shards {
                     let mine = shard.places(from, to);
-                    for grad in shard.grads[mine.start * dim..mine.end * dim].chunks_exact(dim) {
-                        let at = place.next().map_or(0, |place| place * dim);
-                        axpy(1.0, grad, &mut grads[at..at + dim]);
+                    let (here, others) = place.split_at(mine.len());
+                    place = others;
+                    let mine = shard.grads[mine.start * dim..mine.end * dim].chunks_exact(dim);
+                    for (grad, at) in mine.zip(here) {
+                        axpy(1.0, grad, &mut grads[*at as usize * dim..(*at as usize + 1) * dim]);
                     }
                 }
                 for grad in grads.chunks_exact(dim) {
@@ -360,6 +352,27 @@ impl PartGrads {
         );
         Self { rows, grads, squares }
     }
+}
+
+/// The distinct numbers among `all`, which lie in `from..to`, rising; each of `all` becomes its place among them.
+fn number(all: &mut [u32], from: usize, to: usize) -> Vec<u32> {
+    // A look-up in a list of all of them, or in a sorted list where they are few.
+    if to - from <= 8 * all.len() {
+        let mut places = vec![u32::MAX; to - from];
+        all.iter().for_each(|i| places[*i as usize - from] = 0);
+        let mut distinct = Vec::new();
+        for (i, place) in places.iter_mut().enumerate().filter(|(_, place)| **place == 0) {
+            *place = distinct.len() as u32;
+            distinct.push((from + i) as u32);
+        }
+        all.iter_mut().for_each(|i| *i = places[*i as usize - from]);
+        return distinct;
+    }
+    let mut distinct = all.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    all.iter_mut().for_each(|i| *i = distinct.partition_point(|j| j < i) as u32);
+    distinct
 }
 
 #[cfg(test)]
@@ -398,6 +411,18 @@ mod tests {
             let squares: f64 = all.iter().map(|(_, g)| f64::from(g[0] * g[0] + g[1] * g[1])).sum();
             prop_assert!((found.squares() - squares).abs() <= 1e-6 * squares, "{} and {squares}", found.squares());
         }
+    }
+
+    #[test]
+    fn numbers_are_places_of_a_rising_list() {
+        let all = [14, 12, 19, 12, 10, 14];
+        // A short range, and one that is long beside so few.
+        for to in [20, 2000] {
+            let mut places = all;
+            assert_eq!(number(&mut places, 10, to), [10, 12, 14, 19]);
+            assert_eq!(places, [2, 1, 3, 1, 0, 2]);
+        }
+        assert!(number(&mut [], 3, 9).is_empty());
     }
 
     #[test]

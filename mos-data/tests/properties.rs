@@ -112,6 +112,10 @@ proptest! {
             prop_assert!(batch.is_empty() || parts.iter().all(|p| !p.is_empty()));
             prop_assert!(parts.len() >= pieces.min(batch.len()));
         }
+        let even = batch.split(pieces);
+        if even.iter().any(|p| p.items.len() > 2 * most) {
+            prop_assert!(batch.split_within(pieces, most).len() > even.len());
+        }
         // No history is longer than `most`: a part holds at most that much beyond its share.
         prop_assert!(batch.split_within(1, 2 * most).iter().all(|p| p.items.len() <= 3 * most));
         let mut mixed = batch.clone();

@@ -114,6 +114,11 @@ impl SequenceEncoder for Dien {
         false
     }
 
+    fn compares_samples(&self) -> bool {
+        // Wrong next behaviours come from other histories of the shard.
+        self.auxiliary > 0.0
+    }
+
     fn cost(&self, _pass: &mut Pass<'_>, input: &Input) -> Result<Cost> {
         let (b, n, d) = (input.target.rows(), input.rows.rows(), self.width);
         Ok(Cost::encoder(2 * (self.extract.gates.macs(n) + 3 * n * d * d) + b * d * d + n * d))

@@ -48,11 +48,11 @@ impl Sdim {
     /// Builds it.
     ///
     /// # Errors
-    /// [`Error::Config`] for no hash or codes beyond 16 bits.
+    /// [`Error::Config`] for no hash or codes beyond 64 bits.
     pub fn new(builder: &mut Builder<'_>, config: &SdimConfig) -> Result<Self> {
-        if config.hashes == 0 || !(1..=16).contains(&config.bits) {
+        if config.hashes == 0 || !(1..=64).contains(&config.bits) {
             let value = format!("{} hashes x {} bits", config.hashes, config.bits);
-            return Err(Error::config("sdim", value, "at least one hash, 1 to 16 bits"));
+            return Err(Error::config("sdim", value, "at least one hash, 1 to 64 bits"));
         }
         let width = builder.width();
         Ok(Self {

@@ -40,6 +40,10 @@ impl Gate for Dense {
         Routing { weights, chosen: vec![(0..self.experts).collect(); decisions.count()] }
     }
 
+    fn compares_samples(&self) -> bool {
+        false
+    }
+
     fn macs(&self, decisions: usize) -> usize {
         self.linear.macs(decisions)
     }

@@ -38,6 +38,11 @@ pub trait Gate: Sized + Send + Sync + std::fmt::Debug + 'static {
         0
     }
 
+    /// As [`SequenceEncoder::compares_samples`]: whether the gate has a loss or a limit over all decisions of a shard.
+    fn compares_samples(&self) -> bool {
+        true
+    }
+
     /// As [`SequenceEncoder::after_step`].
     fn after_step(&self, _params: &mut Params, _updates: &[StateUpdate]) {}
 }
@@ -168,8 +173,7 @@ impl<G: Gate> SequenceEncoder for Gated<G> {
     }
 
     fn compares_samples(&self) -> bool {
-        // Losses of balance and limits are taken over a shard.
-        true
+        self.gate.compares_samples()
     }
 
     fn children(&self) -> Vec<&dyn SequenceEncoder> {

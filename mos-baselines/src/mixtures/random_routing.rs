@@ -74,6 +74,10 @@ impl Gate for RandomRouting {
         Routing { weights, chosen: keys.iter().map(pick).collect() }
     }
 
+    fn compares_samples(&self) -> bool {
+        false
+    }
+
     fn macs(&self, _decisions: usize) -> usize {
         0
     }

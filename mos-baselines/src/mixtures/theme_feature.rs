@@ -32,8 +32,10 @@ pub struct ThemeFeatureConfig {
     pub lags: Vec<usize>,
     /// Neighbours must be of one session.
     pub same_session: bool,
-    /// Histories of each shard that the mutual information looks at.
+    /// Histories of each shard that the codebook learns from.
     pub information_rows: usize,
+    /// Of each of them, the most recent behaviours that it learns from.
+    pub information_length: usize,
     /// Behaviours of the short branch, which sees no themes; 0 = none.
     pub short: usize,
 }
@@ -50,6 +52,7 @@ impl Default for ThemeFeatureConfig {
             lags,
             same_session,
             information_rows,
+            information_length,
             short,
             ..
         } = MosConfig::mos();
@@ -63,6 +66,7 @@ impl Default for ThemeFeatureConfig {
             lags,
             same_session,
             information_rows,
+            information_length,
             short,
         }
     }
@@ -80,6 +84,7 @@ impl ThemeFeatureConfig {
             lags: self.lags.clone(),
             same_session: self.same_session,
             information_rows: self.information_rows,
+            information_length: self.information_length,
             ..MosConfig::mos()
         }
     }

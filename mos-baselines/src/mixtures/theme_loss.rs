@@ -30,15 +30,34 @@ pub struct ThemeLossConfig {
     pub same_session: bool,
     /// Histories of each shard that the loss looks at.
     pub information_rows: usize,
+    /// Of each of them, the most recent behaviours that it looks at.
+    pub information_length: usize,
     /// Behaviours that the short expert reads.
     pub short: usize,
 }
 
 impl Default for ThemeLossConfig {
     fn default() -> Self {
-        let MosConfig { codes, temperature, lags, same_session, information_rows, short, .. } =
-            MosConfig::mos();
-        Self { codes, weight: 0.1, temperature, lags, same_session, information_rows, short }
+        let MosConfig {
+            codes,
+            temperature,
+            lags,
+            same_session,
+            information_rows,
+            information_length,
+            short,
+            ..
+        } = MosConfig::mos();
+        Self {
+            codes,
+            weight: 0.1,
+            temperature,
+            lags,
+            same_session,
+            information_rows,
+            information_length,
+            short,
+        }
     }
 }
 
@@ -55,8 +74,16 @@ impl ThemeLoss {
     /// # Errors
     /// [`mos_core::Error::Config`] as for MoS and `scales`, and those of the encoder.
     pub fn new(builder: &mut Builder<'_>, config: &ThemeLossConfig, expert: &mut Expert<'_>) -> Result<Self> {
-        let ThemeLossConfig { codes, weight, temperature, lags, same_session, information_rows, short } =
-            config.clone();
+        let ThemeLossConfig {
+            codes,
+            weight,
+            temperature,
+            lags,
+            same_session,
+            information_rows,
+            information_length,
+            short,
+        } = config.clone();
         let router = MosConfig {
             vector: RoutingVector::Tied,
             codebook: Codebook::MutualInformation { weight },
@@ -65,6 +92,7 @@ impl ThemeLoss {
             lags,
             same_session,
             information_rows,
+            information_length,
             ..MosConfig::mos()
         };
         let router = Router::new(&mut builder.at("router"), &router)?;

@@ -15,7 +15,7 @@ use crate::{
     config::Experiment,
     export::Format,
     report,
-    speed::{self, Case, Kind, Peer, SpeedRecord},
+    speed::{self, Case, Ceiling, Kind, Peer, SpeedRecord},
 };
 
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
         let place = || file.display().to_string();
         std::fs::OpenOptions::new().create(true).append(true).open(file).with_context(place)?;
     }
-    let mut measured = Measured { ceiling_gflops: speed::ceiling(), cases: Vec::new() };
+    let mut measured = Measured { ceiling: Ceiling::measure()?, cases: Vec::new() };
     for case in &cases {
         eprintln!("{} x {}, {} behaviours", case.encoder, case.mixture, case.length);
         measured.cases.push(apart(case, args)?);
@@ -115,7 +115,8 @@ pub(super) fn print(args: &SpeedArgs, registry: &Registry) -> anyhow::Result<()>
 /// What `--json` prints and `--from` reads.
 #[derive(Serialize, Deserialize)]
 struct Measured {
-    ceiling_gflops: f64,
+    #[serde(flatten)]
+    ceiling: Ceiling,
     cases: Vec<SpeedRecord>,
 }
 
@@ -126,7 +127,7 @@ fn read(file: &Path) -> anyhow::Result<Measured> {
 }
 
 fn show(args: &SpeedArgs, measured: &Measured, peer: Option<&Peer>) -> anyhow::Result<()> {
-    let tables = speed::tables(&measured.cases, measured.ceiling_gflops, peer)?;
+    let tables = speed::tables(&measured.cases, measured.ceiling, peer)?;
     say(&tables.iter().map(|t| t.render(args.format)).collect::<Vec<_>>().join("\n"))?;
     if let Some(file) = &args.svg {
         let drawing = report::speed::drawing(&measured.cases, peer);

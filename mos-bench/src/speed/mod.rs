@@ -265,9 +265,52 @@ fn peak_bytes() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| 1024 * kib)
 }
 
-/// What matrix products of this machine reach: one of 1024 x 1024 on each thread, 10^9 floating-point operations in a
-/// second, median of five after one.
-pub fn ceiling() -> f64 {
+/// What this machine reaches, medians of five after one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// Matrix products of 1024 x 1024, one on each thread, in 10^9 floating-point operations in a second.
+    #[serde(rename = "ceiling_gflops")]
+    pub gflops: f64,
+    /// Memory, in 10^9 bytes in a second that y += x reads and writes of arrays of 128 MB: with one thread, and with all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<[f64; 2]>,
+}
+
+impl Ceiling {
+    /// Measures it.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn measure() -> anyhow::Result<Self> {
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        Ok(Self { gflops: products(), memory: Some([alone.install(memory), memory()]) })
+    }
+}
+
+/// Seconds of `work`, median of five after one.
+fn seconds(mut work: impl FnMut()) -> f64 {
+    work();
+    let times = (0..5).map(|_| {
+        let started = Instant::now();
+        work();
+        started.elapsed().as_secs_f64()
+    });
+    Spread::of(times.collect()).median / 1000.0
+}
+
+fn memory() -> f64 {
+    const VALUES: usize = 1 << 25;
+    const PIECE: usize = 1 << 16;
+    let (mut y, x) = (vec![1.0f32; VALUES], vec![1.0f32; VALUES]);
+    let median = seconds(|| {
+        let pieces = y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
+        pieces.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    });
+    std::hint::black_box(y);
+    3e-9 * (size_of::<f32>() * VALUES) as f64 / median
+}
+
+fn products() -> f64 {
     let threads = rayon::current_num_threads();
     let pairs: Vec<(Mat, Mat)> = (0..threads)
         .map(|t| {
@@ -284,12 +327,6 @@ pub fn ceiling() -> f64 {
             std::hint::black_box(ops::matmul_nt(&mut Tape::scoring(), a, b));
         });
     };
-    product();
-    let times = (0..5).map(|_| {
-        let started = Instant::now();
-        product();
-        started.elapsed().as_secs_f64()
-    });
-    let median = Spread::of(times.collect()).median / 1000.0;
+    let median = seconds(product);
     2e-9 * threads as f64 * (CEILING as f64).powi(3) / median
 }

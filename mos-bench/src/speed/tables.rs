@@ -2,22 +2,27 @@
 
 use anyhow::Context as _;
 
-use super::{Parts, Peer, SpeedRecord, Spread};
+use super::{Ceiling, Parts, Peer, SpeedRecord, Spread};
 use crate::tables::Table;
 
 /// Throughput, time by part, and what another program takes for the same, where it is given.
 ///
 /// # Errors
 /// Without records, and where a peer did none of their work.
-pub fn tables(records: &[SpeedRecord], ceiling: f64, peer: Option<&Peer>) -> anyhow::Result<Vec<Table>> {
+pub fn tables(records: &[SpeedRecord], ceiling: Ceiling, peer: Option<&Peer>) -> anyhow::Result<Vec<Table>> {
     let first = records.first().context("nothing was measured")?;
     let items = if first.kind.uniform { "all equally often" } else { "by Zipf's law" };
     let lengths = if first.kind.varied { "lengths log-uniform up to that" } else { "of one length" };
+    let memory = ceiling.memory.map(|[one, all]| {
+        format!(
+            "Memory: y += x of large arrays reads and writes {one:.0} GB/s on one thread, {all:.0} on all."
+        )
+    });
     let mut all = vec![
         Table {
             title: format!(
-                "Speed: batch {}, {} items, {} threads, matrix products reach {ceiling:.0} GFLOP/s",
-                first.batch, first.items, first.threads
+                "Speed: batch {}, {} items, {} threads, matrix products reach {:.0} GFLOP/s",
+                first.batch, first.items, first.threads, ceiling.gflops
             ),
             header: header(&[
                 "train ms",
@@ -30,7 +35,7 @@ pub fn tables(records: &[SpeedRecord], ceiling: f64, peer: Option<&Peer>) -> any
                 "in training",
                 "peak MiB",
             ]),
-            rows: records.iter().map(|r| throughput(r, ceiling)).collect(),
+            rows: records.iter().map(|r| throughput(r, ceiling.gflops)).collect(),
             wide: Vec::new(),
             notes: vec![
                 "ms: one batch, median and quartiles; train: batch made, forward, backward, update; /s: samples in a second. MACs and \
@@ -51,12 +56,14 @@ pub fn tables(records: &[SpeedRecord], ceiling: f64, peer: Option<&Peer>) -> any
             ),
             rows: records.iter().map(parts).collect(),
             wide: Vec::new(),
-            notes: vec![
+            notes: std::iter::once(
                 "Data: making the batch. Products: matrix products of the encoder; encoder: its other work, such as attention and \
                  scans; backward likewise, for all parts; tables that an encoder has of its own are gathered in it. Rest: losses, \
                  splitting into shards. MB: what operations read and write, from memory or a cache, and per second of the step."
-                    .into(),
-            ],
+                    .to_owned(),
+            )
+            .chain(memory)
+            .collect(),
             wide_notes: Vec::new(),
         },
     ];
@@ -172,7 +179,7 @@ fn beside(records: &[SpeedRecord], peer: &Peer) -> anyhow::Result<Table> {
         wide: Vec::new(),
         notes: vec![
             "×: how many times as long it takes. Its steps have their batch; ours make it. default: as it comes. tuned: the \
-             allocator keeps its pages, and Adam is the fused one."
+             allocator keeps its pages and asks for large ones, and Adam is the fused one."
                 .into(),
         ],
         wide_notes: Vec::new(),

@@ -157,9 +157,9 @@ pub struct MosConfig {
     pub lags: Vec<usize>,
     /// Neighbours must be of one session.
     pub same_session: bool,
-    /// Histories of each shard that the mutual information looks at.
+    /// Histories of each shard that the codebook learns from.
     pub information_rows: usize,
-    /// Of each of them, the most recent behaviours that it looks at.
+    /// Of each of them, the most recent behaviours that it learns from.
     pub information_length: usize,
     /// What is assigned as a whole.
     pub unit: RoutingUnit,
@@ -279,8 +279,9 @@ impl MosConfig {
         if self.information_rows == 0 && self.codebook != Codebook::Fixed {
             return fail("information_rows", &0, "must be at least 1, or the codebook never learns");
         }
-        if self.information_length < 2 && self.codebook != Codebook::Fixed {
-            let message = "must be at least 2, or the codebook never learns";
+        let least = if informed { self.lags.iter().min().map_or(1, |lag| lag + 1) } else { 1 };
+        if self.information_length < least && self.codebook != Codebook::Fixed {
+            let message = "must be at least 1 and beyond the shortest lag, or the codebook never learns";
             return fail("information_length", &self.information_length, message);
         }
         if matches!(self.run, Run::Target(n) if n == 0 || n > self.codes) {

@@ -190,6 +190,34 @@ fn further_losses_are_those_of_their_definitions() {
     }
 }
 
+/// The codebook learns from the newest behaviours of the first histories as if there were no others.
+#[test]
+fn the_codebook_learns_from_the_newest_behaviours() {
+    let config = MosConfig { information_rows: 2, information_length: 6, balance: 0.5, ..MosConfig::mos() };
+    let (subject, long) = (Subject::new(&config, 7), batch(&[19, 4, 11], 7));
+    let losses = |batch: &Batch| {
+        let (index, events) = ItemIndex::of(batch).unwrap();
+        let rng = rng::stream(0, "tests", &[]);
+        let mut pass = Pass::new(Tape::training(), &subject.params, &subject.tables, &index, rng);
+        subject.router.learn(&mut pass, &events);
+        pass.losses.iter().map(|(_, loss)| loss.values()[0]).collect::<Vec<f32>>()
+    };
+    let mut short = long.clone();
+    for column in [&mut short.items, &mut short.sessions] {
+        *column = [&column[13..19], &column[19..23]].concat();
+    }
+    short.behaviours = vec![0; 10];
+    short.times = vec![0; 10];
+    short.offsets = vec![0, 6, 10, 10];
+    let (found, wanted) = (losses(&long), losses(&short));
+    assert_eq!(found.len(), 2);
+    assert_eq!(found, wanted);
+    for (lags, length, fits) in [(vec![3, 5], 3, false), (vec![3, 5], 4, true), (vec![1], 1, false)] {
+        assert_eq!(MosConfig { lags, information_length: length, ..config.clone() }.check().is_ok(), fits);
+    }
+    assert!(MosConfig { information_length: 1, ..MosConfig::vq() }.check().is_ok());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

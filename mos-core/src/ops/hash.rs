@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{
-    add_product, axpy,
+    axpy,
     dense::{add_unit_grad, unit},
-    wide,
+    set_product, wide,
 };
 use crate::{Mat, Offsets, Spans, Tape, cost::count};
 
@@ -13,7 +13,10 @@ use crate::{Mat, Offsets, Spans, Tape, cost::count};
 /// highest and the last in its lowest bits.
 ///
 /// # Shapes
-/// `values: [R, d]`, `projections: [d, hashes * bits]`, bits up to 64 → `[R, ceil(hashes / floor(64 / bits))]`
+/// `values: [R, d]`, `projections: [d, hashes * bits]` → `[R, ceil(hashes / floor(64 / bits))]`
+///
+/// # Panics
+/// Unless `bits` lies between 1 and 64.
 pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize, bits: usize) -> Vec<u64> {
     let codes = Codes::new(hashes, bits);
     let (width, a_word) = (hashes * bits, codes.a_word * bits);
@@ -26,8 +29,7 @@ pub fn signatures(values: &[f32], dim: usize, projections: &[f32], hashes: usize
         width,
         #[inline(always)]
         |signs| {
-            let (mine, others) =
-                std::mem::take(&mut rest).split_at_mut(signs.len() / width * codes.words());
+            let (mine, others) = std::mem::take(&mut rest).split_at_mut(signs.len() / width * codes.words());
             rest = others;
             for (words, signs) in mine.chunks_exact_mut(codes.words()).zip(signs.chunks_exact(width)) {
                 for (word, signs) in words.iter_mut().zip(signs.chunks(a_word)) {
@@ -56,6 +58,7 @@ struct Codes {
 
 impl Codes {
     fn new(hashes: usize, bits: usize) -> Self {
+        assert!((1..=64).contains(&bits), "codes of {bits} bits");
         let a_word = 64 / bits;
         let high = (1..=a_word).fold(0, |high, code| high | 1 << (code * bits - 1));
         let low = (0..a_word).fold(0, |low, code| low | ((1 << (bits - 1)) - 1) << (code * bits));
@@ -107,8 +110,7 @@ fn project(values: &[f32], dim: usize, projections: &[f32], width: usize, mut wi
     for values in values.chunks(ROWS * dim) {
         let rows = values.len() / dim;
         let signs = &mut signs[..rows * width];
-        signs.fill(0.0);
-        add_product((values, (rows, dim), false), (projections, (dim, width), false), signs, (rows, width));
+        set_product((values, (rows, dim), false), (projections, (dim, width), false), signs, (rows, width));
         wide(
             #[inline(always)]
             || with(signs),

@@ -71,36 +71,12 @@ pub fn zero_where_empty(tape: &mut Tape, x: &Mat, offsets: &Offsets) -> Mat {
 pub fn add_positions(tape: &mut Tape, rows: &Mat, offsets: &Offsets, table: &Mat) -> Mat {
     assert_eq!(rows.rows(), offsets.rows(), "add_positions: offsets of other rows");
     assert_eq!(rows.cols(), table.cols(), "add_positions: widths differ");
-    let (d, buckets) = (rows.cols(), table.rows());
+    let buckets = table.rows();
     let longest = offsets.lengths().max().unwrap_or(0);
     let lookup: Vec<usize> = (0..longest).map(|r| position_bucket(r, buckets)).collect();
     let bucket_of: Vec<u32> =
         offsets.ranges().flat_map(|r| (0..r.len()).rev().map(|rank| lookup[rank] as u32)).collect();
-    if rows.is_gathered() {
-        return tape.gathered(rows.rows(), &[(rows, None), (table, Some(&bucket_of))]);
-    }
-    let of_backward = bucket_of.clone();
-    let at = move |b: u32| b as usize * d..(b as usize + 1) * d;
-    tape.record_added(
-        rows,
-        table,
-        #[inline(always)]
-        |v, p| {
-            let mut out = Vec::with_capacity(v.len());
-            for (row, b) in v.chunks(d.max(1)).zip(&bucket_of) {
-                let from = out.len();
-                out.extend_from_slice(row);
-                axpy(1.0, &p[at(*b)], &mut out[from..]);
-            }
-            out
-        },
-        #[inline(always)]
-        move |g, to_table| {
-            for (g, b) in g.chunks(d.max(1)).zip(&of_backward) {
-                axpy(1.0, g, &mut to_table[at(*b)]);
-            }
-        },
-    )
+    tape.gathered(rows.rows(), &[(rows, None), (table, Some(&bucket_of))])
 }
 
 /// Means of blocks of `size` consecutive rows, aligned at the end of each segment: only the oldest block may be

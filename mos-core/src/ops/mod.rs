@@ -141,6 +141,16 @@ pub(crate) type View<'a> = (&'a [f32], (usize, usize), bool);
 
 /// c `[m, n]` += a b, where a and b may be read transposed; ndarray passes strides on, so nothing is copied.
 pub(crate) fn add_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize, usize)) {
+    product(a, b, 1.0, c, shape);
+}
+
+/// c `[m, n]` = a b, as [`add_product`].
+pub(crate) fn set_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize, usize)) {
+    product(a, b, 0.0, c, shape);
+}
+
+/// c = a b + `keep` c
+fn product(a: View<'_>, b: View<'_>, keep: f32, c: &mut [f32], shape: (usize, usize)) {
     let _product = clock::product();
     let (av, bv) = (
         ArrayView2::from_shape(a.1, a.0).expect("shape of an operation's own making"),
@@ -149,7 +159,7 @@ pub(crate) fn add_product(a: View<'_>, b: View<'_>, c: &mut [f32], shape: (usize
     let av = if a.2 { av.reversed_axes() } else { av };
     let bv = if b.2 { bv.reversed_axes() } else { bv };
     let mut cv = ArrayViewMut2::from_shape(shape, c).expect("shape of an operation's own making");
-    general_mat_mul(1.0, &av, &bv, 1.0, &mut cv);
+    general_mat_mul(1.0, &av, &bv, keep, &mut cv);
 }
 
 /// exp(x) for x ≤ 0 to 2 units in the last place, without a branch, so that it vectorises: x = n ln 2 + r, a polynomial

@@ -337,7 +337,7 @@ proptest! {
         lengths in prop::collection::vec(0usize..9, 1..6),
         seed in 0u64..1000,
         // Codes of one word and of several.
-        (hashes, bits) in prop::sample::select(vec![(3, 1), (3, 2), (3, 3), (1, 16), (23, 5), (70, 1), (16, 4), (9, 7)]),
+        (hashes, bits) in prop::sample::select(vec![(3, 1), (3, 2), (3, 3), (1, 16), (23, 5), (70, 1), (16, 4), (9, 7), (2, 33), (1, 64), (3, 64)]),
     ) {
         let (o, d) = (Offsets::from_lengths(lengths), 5);
         let (q, rows) = (random(o.segments(), d, seed), random(o.rows(), d, seed + 1));
