@@ -288,7 +288,7 @@ fn options_that_would_do_nothing_are_refused() {
         ("twin", serde_json::json!({"top_k": 0})),
         ("twin", serde_json::json!({"heads": 3})),
         ("din", serde_json::json!({"hidden": [16, 0]})),
-        ("sdim", serde_json::json!({"bits": 17})),
+        ("sdim", serde_json::json!({"bits": 65})),
         ("sim", serde_json::json!({"search_loss": -1.0})),
         ("eta", serde_json::json!({"bits": 65})),
         ("mirrn", serde_json::json!({"local": 0})),
