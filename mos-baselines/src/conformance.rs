@@ -240,17 +240,14 @@ fn shards(model: &CtrModel, batch: &Batch) -> std::result::Result<(), String> {
     if whole != of(batch, 1)? {
         return Ok(());
     }
-    let mut sums: Vec<(String, Vec<f32>)> = Vec::new();
+    let mut sums: Vec<Vec<f32>> = whole.iter().map(|(_, grad)| vec![0.0; grad.len()]).collect();
     for part in batch.split(3) {
         let share = part.len() as f32 / batch.len() as f32;
-        for (k, (name, grad)) in of(&part, 0)?.into_iter().enumerate() {
-            if sums.len() == k {
-                sums.push((name, vec![0.0; grad.len()]));
-            }
-            sums[k].1.iter_mut().zip(grad).for_each(|(sum, g)| *sum += share * g);
+        for (sum, (_, grad)) in sums.iter_mut().zip(of(&part, 0)?) {
+            sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += share * g);
         }
     }
-    for ((name, whole), (_, parts)) in whole.iter().zip(&sums) {
+    for ((name, whole), parts) in whole.iter().zip(&sums) {
         let most = whole.iter().fold(1e-3f32, |most, g| most.max(g.abs()));
         if whole.iter().zip(parts).any(|(a, b)| (a - b).abs() > 1e-4 * most) {
             return Err(format!(

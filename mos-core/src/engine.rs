@@ -239,6 +239,17 @@ fn sum_rows_of<const D: usize>(out: &mut Vec<f32>, rows: usize, reads: &[Read]) 
     }
 }
 
+/// Takes the gradient that has reached a matrix of so many values. Zeros: nothing has yet, or it was taken already; the parts are
+/// summed by [`put`].
+fn take(
+    grads: &mut DfdxGradients<f32, Cpu>,
+    of: &Tag,
+    values: usize,
+) -> std::result::Result<Vec<f32>, CpuError> {
+    let buffer = std::mem::take(&mut **grads.get_or_alloc_mut(of)?);
+    Ok(if buffer.len() == values { buffer } else { vec![0.0; values] })
+}
+
 /// Adds a gradient to what has reached a matrix.
 fn put(grads: &mut DfdxGradients<f32, Cpu>, of: &Tag, buffer: Vec<f32>) -> std::result::Result<(), CpuError> {
     let slot = &mut **grads.get_or_alloc_mut(of)?;
@@ -251,7 +262,7 @@ fn put(grads: &mut DfdxGradients<f32, Cpu>, of: &Tag, buffer: Vec<f32>) -> std::
 }
 
 /// Where the gradient of a matrix goes row by row.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Places {
     cols: usize,
     /// The matrix itself, and its number of values.
@@ -300,15 +311,13 @@ impl Places {
     }
 
     fn take(&self, grads: &mut DfdxGradients<f32, Cpu>) -> std::result::Result<ToRows, CpuError> {
-        let mut taken = |tag: &Tag, values: usize| {
-            let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(tag)?);
-            buffer.resize(values, 0.0);
-            Ok(buffer)
+        let all = match &self.itself {
+            Some((tag, values)) => take(grads, tag, *values)?,
+            None => Vec::new(),
         };
-        let all = self.itself.as_ref().map_or(Ok(Vec::new()), |(tag, values)| taken(tag, *values))?;
         let mut picked = Vec::with_capacity(self.targets.len());
         for Target { tag, rows, at } in self.targets.iter() {
-            picked.push((taken(tag, rows * self.cols)?, at.clone()));
+            picked.push((take(grads, tag, rows * self.cols)?, at.clone()));
         }
         Ok(ToRows { cols: self.cols, all, picked })
     }
@@ -402,7 +411,7 @@ impl Tape {
         F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
         B: FnOnce(Back<'_>, S) + 'static,
     {
-        self.record_all(
+        self.record_rows(
             None,
             inputs,
             shape,
@@ -412,25 +421,9 @@ impl Tape {
         )
     }
 
-    /// As [`Self::record`] for an operation that reads `rows` too, whose `backward` adds to the gradients of some of these, row by
+    /// As [`Self::record`] for an operation that may read `rows` too, whose `backward` adds to the gradients of some of these, row by
     /// row. Where they were gathered, that goes to where they come from.
     pub(crate) fn record_rows<S, F, B>(
-        &mut self,
-        rows: &Mat,
-        inputs: &[&Mat],
-        shape: (usize, usize),
-        forward: F,
-        backward: B,
-    ) -> Mat
-    where
-        S: 'static,
-        F: FnOnce(&[Arc<Vec<f32>>]) -> (Vec<f32>, S),
-        B: FnOnce(Back<'_>, &mut ToRows, S) + 'static,
-    {
-        self.record_all(Some(rows), inputs, shape, forward, backward)
-    }
-
-    fn record_all<S, F, B>(
         &mut self,
         rows: Option<&Mat>,
         inputs: &[&Mat],
@@ -454,7 +447,7 @@ impl Tape {
         if let Some(tape) = &mut self.recorded {
             let tags: Vec<_> = inputs.iter().map(|m| m.tag.clone()).collect();
             let of_out = out.tag.clone();
-            let places = rows.map(Places::of);
+            let places = rows.map(Places::of).unwrap_or_default();
             tape.add_backward_op(move |grads| {
                 // Every consumer of the output has already run: its gradient is taken, not copied.
                 let out_grad = std::mem::take(&mut **grads.get_or_alloc_mut(of_out.as_ref())?);
@@ -463,18 +456,9 @@ impl Tape {
                 }
                 let mut buffers = Vec::with_capacity(tags.len());
                 for (tag, value) in tags.iter().zip(&values) {
-                    let mut buffer = std::mem::take(&mut **grads.get_or_alloc_mut(tag.as_ref())?);
-                    // Empty: nothing has reached this matrix yet, or it came earlier in this list; the parts are summed
-                    // afterwards.
-                    if buffer.len() != value.len() {
-                        buffer = vec![0.0; value.len()];
-                    }
-                    buffers.push(buffer);
+                    buffers.push(take(grads, tag, value.len())?);
                 }
-                let mut to_rows = ToRows { cols: 0, all: Vec::new(), picked: Vec::new() };
-                if let Some(places) = &places {
-                    to_rows = places.take(grads)?;
-                }
+                let mut to_rows = places.take(grads)?;
                 // Values are read, gradients read and written.
                 clock::moved(|| out_grad.len() + 3 * values.iter().map(|v| v.len()).sum::<usize>() + of_rows);
                 let back = Back { out: &out_grad, values: &values, grads: &mut buffers };
@@ -485,10 +469,7 @@ impl Tape {
                 for (tag, buffer) in tags.iter().zip(buffers) {
                     put(grads, tag, buffer)?;
                 }
-                match places {
-                    Some(places) => places.put(grads, to_rows),
-                    None => Ok(()),
-                }
+                places.put(grads, to_rows)
             });
         }
         out

@@ -328,20 +328,20 @@ impl PartGrads {
     /// Sums the rows `from..to` of the table. Shards are read one after the other, from front to back; the sums of a part stay in
     /// a cache.
     fn new(dim: usize, from: usize, to: usize, shards: &[ShardRows]) -> Self {
+        let mine: Vec<_> = shards.iter().map(|shard| (shard, shard.places(from, to))).collect();
         let mut place: Vec<u32> = Vec::new();
-        shards.iter().for_each(|shard| place.extend(&shard.rows[shard.places(from, to)]));
+        mine.iter().for_each(|(shard, places)| place.extend(&shard.rows[places.clone()]));
         let rows = number(&mut place, from, to);
         let mut grads = vec![0.0; rows.len() * dim];
         let (mut squares, mut place) = (0.0, place.as_slice());
         wide(
             #[inline(always)]
             || {
-                for shard in shards {
-                    let mine = shard.places(from, to);
-                    let (here, others) = place.split_at(mine.len());
+                for (shard, places) in &mine {
+                    let (here, others) = place.split_at(places.len());
                     place = others;
-                    let mine = shard.grads[mine.start * dim..mine.end * dim].chunks_exact(dim);
-                    for (grad, at) in mine.zip(here) {
+                    let of_shard = shard.grads[places.start * dim..places.end * dim].chunks_exact(dim);
+                    for (grad, at) in of_shard.zip(here) {
                         axpy(1.0, grad, &mut grads[*at as usize * dim..(*at as usize + 1) * dim]);
                     }
                 }

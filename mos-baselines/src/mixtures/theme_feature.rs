@@ -42,32 +42,19 @@ pub struct ThemeFeatureConfig {
 
 impl Default for ThemeFeatureConfig {
     fn default() -> Self {
-        let MosConfig {
-            codes,
-            routing_dim,
-            vector,
-            codebook,
-            kmeans_start,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
-            short,
-            ..
-        } = MosConfig::mos();
+        let mos = MosConfig::mos();
         Self {
-            codes,
-            routing_dim,
-            vector,
-            codebook,
-            kmeans_start,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
-            short,
+            codes: mos.codes,
+            routing_dim: mos.routing_dim,
+            vector: mos.vector,
+            codebook: mos.codebook,
+            kmeans_start: mos.kmeans_start,
+            temperature: mos.temperature,
+            lags: mos.lags,
+            same_session: mos.same_session,
+            information_rows: mos.information_rows,
+            information_length: mos.information_length,
+            short: mos.short,
         }
     }
 }

@@ -38,25 +38,16 @@ pub struct ThemeLossConfig {
 
 impl Default for ThemeLossConfig {
     fn default() -> Self {
-        let MosConfig {
-            codes,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
-            short,
-            ..
-        } = MosConfig::mos();
+        let mos = MosConfig::mos();
         Self {
-            codes,
+            codes: mos.codes,
             weight: 0.1,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
-            short,
+            temperature: mos.temperature,
+            lags: mos.lags,
+            same_session: mos.same_session,
+            information_rows: mos.information_rows,
+            information_length: mos.information_length,
+            short: mos.short,
         }
     }
 }
@@ -74,29 +65,19 @@ impl ThemeLoss {
     /// # Errors
     /// [`mos_core::Error::Config`] as for MoS and `scales`, and those of the encoder.
     pub fn new(builder: &mut Builder<'_>, config: &ThemeLossConfig, expert: &mut Expert<'_>) -> Result<Self> {
-        let ThemeLossConfig {
-            codes,
-            weight,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
-            short,
-        } = config.clone();
         let router = MosConfig {
             vector: RoutingVector::Tied,
-            codebook: Codebook::MutualInformation { weight },
-            codes,
-            temperature,
-            lags,
-            same_session,
-            information_rows,
-            information_length,
+            codebook: Codebook::MutualInformation { weight: config.weight },
+            codes: config.codes,
+            temperature: config.temperature,
+            lags: config.lags.clone(),
+            same_session: config.same_session,
+            information_rows: config.information_rows,
+            information_length: config.information_length,
             ..MosConfig::mos()
         };
         let router = Router::new(&mut builder.at("router"), &router)?;
-        Ok(Self { router, experts: scales::build(builder, &ScalesConfig { short }, expert)? })
+        Ok(Self { router, experts: scales::build(builder, &ScalesConfig { short: config.short }, expert)? })
     }
 }
 

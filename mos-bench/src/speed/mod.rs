@@ -198,21 +198,11 @@ pub fn measure(experiment: &Experiment, case: &Case, registry: &Registry) -> any
         model.train_step(&batch, &own.train, 1000, 1)?;
         Ok(data)
     };
-    let timed = |work: &mut dyn FnMut() -> mos_core::Result<()>| -> mos_core::Result<Spread> {
-        work()?;
-        let mut times = Vec::new();
-        for _ in 0..case.repeats {
-            let started = Instant::now();
-            work()?;
-            times.push(started.elapsed().as_secs_f64());
-        }
-        Ok(Spread::of(times))
-    };
-    let train_ms = timed(&mut || step(&mut model).map(drop))?;
+    let train_ms = timed(case.repeats, || step(&mut model).map(drop))?;
     model.prepare_scoring();
     let batch = data.users.batch(samples, own.max_length);
     let macs = per_sample(model.score_counted(&batch)?.1, batch.len()).total();
-    let score_ms = timed(&mut || model.score(&batch).map(drop))?;
+    let score_ms = timed(case.repeats, || model.score(&batch).map(drop))?;
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let parts = alone.install(|| -> mos_core::Result<Parts> {
         step(&mut model)?;
@@ -283,34 +273,36 @@ impl Ceiling {
     /// Where no thread can be started.
     pub fn measure() -> anyhow::Result<Self> {
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-        Ok(Self { gflops: products(), memory: Some([alone.install(memory), memory()]) })
+        Ok(Self { gflops: products()?, memory: Some([alone.install(memory)?, memory()?]) })
     }
 }
 
-/// Seconds of `work`, median of five after one.
-fn seconds(mut work: impl FnMut()) -> f64 {
-    work();
-    let times = (0..5).map(|_| {
+/// Times of `work`, after one that is not counted.
+fn timed(repeats: usize, mut work: impl FnMut() -> mos_core::Result<()>) -> mos_core::Result<Spread> {
+    work()?;
+    let mut times = Vec::new();
+    for _ in 0..repeats {
         let started = Instant::now();
-        work();
-        started.elapsed().as_secs_f64()
-    });
-    Spread::of(times.collect()).median / 1000.0
+        work()?;
+        times.push(started.elapsed().as_secs_f64());
+    }
+    Ok(Spread::of(times))
 }
 
-fn memory() -> f64 {
+fn memory() -> mos_core::Result<f64> {
     const VALUES: usize = 1 << 25;
     const PIECE: usize = 1 << 16;
     let (mut y, x) = (vec![1.0f32; VALUES], vec![1.0f32; VALUES]);
-    let median = seconds(|| {
+    let times = timed(5, || {
         let pieces = y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
         pieces.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
-    });
+        Ok(())
+    })?;
     std::hint::black_box(y);
-    3e-9 * (size_of::<f32>() * VALUES) as f64 / median
+    Ok(3e-6 * (size_of::<f32>() * VALUES) as f64 / times.median)
 }
 
-fn products() -> f64 {
+fn products() -> mos_core::Result<f64> {
     let threads = rayon::current_num_threads();
     let pairs: Vec<(Mat, Mat)> = (0..threads)
         .map(|t| {
@@ -322,11 +314,11 @@ fn products() -> f64 {
             (mat(), mat())
         })
         .collect();
-    let product = || {
+    let times = timed(5, || {
         pairs.par_iter().for_each(|(a, b)| {
             std::hint::black_box(ops::matmul_nt(&mut Tape::scoring(), a, b));
         });
-    };
-    let median = seconds(product);
-    2e-9 * threads as f64 * (CEILING as f64).powi(3) / median
+        Ok(())
+    })?;
+    Ok(2e-6 * threads as f64 * (CEILING as f64).powi(3) / times.median)
 }

@@ -31,7 +31,7 @@ pub fn attend(
     let (of_forward, of_backward, training) = (spans.clone(), spans, tape.is_training());
     let (history_rows, of_rows) = (rows.values(), rows.clone());
     tape.record_rows(
-        rows,
+        Some(rows),
         &[queries],
         (b, heads * d),
         #[inline(always)]

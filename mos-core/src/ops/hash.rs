@@ -228,7 +228,7 @@ pub fn hash_pool(
     let wanted = signatures(target.values(), d, projections, hashes, bits);
     let (of_forward, of_backward, values) = (spans.clone(), spans, rows.values());
     tape.record_rows(
-        rows,
+        Some(rows),
         &[],
         (b, d),
         #[inline(always)]

@@ -18,7 +18,7 @@ pub fn segment_mean(tape: &mut Tape, rows: &Mat, offsets: &Offsets) -> Mat {
     let (d, b) = (rows.cols(), offsets.segments());
     let (of_backward, lying) = (offsets.clone(), rows.lying());
     tape.record_rows(
-        rows,
+        Some(rows),
         &[],
         (b, d),
         #[inline(always)]
